@@ -34,7 +34,7 @@ static void bucket_unlock(struct segment_bucket *bucket)
 /* Find the reduction's first partial. *link is the field that holds its offset. */
 static struct c4p_envelope *bucket_find(const struct segment *segment,
                                         struct segment_bucket *bucket,
-                                        const struct c4p_envelope *own,
+                                        uint64_t collection, uint32_t sequence,
                                         struct c4p_envelope **before, bool *corrupt)
 {
     uint64_t offset = atomic_load_explicit(&bucket->first, memory_order_relaxed);
@@ -48,7 +48,7 @@ static struct c4p_envelope *bucket_find(const struct segment *segment,
             return NULL;
         }
         block = segment_block(segment, offset);
-        if (block->collection == own->collection && block->sequence == own->sequence)
+        if (block->collection == collection && block->sequence == sequence)
             return block;
         *before = block;
         offset = block->next;
@@ -71,11 +71,28 @@ static uint64_t chain_by_next(const struct segment *segment, uint64_t offset)
     return first;
 }
 
-bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t count,
-                    uint64_t expected, uint64_t *others)
+/* Take a reduction's partials out of its bucket. */
+static uint64_t bucket_unlink(struct segment_bucket *bucket, struct c4p_envelope *before,
+                              const struct c4p_envelope *first)
 {
-    struct c4p_envelope *own = segment_block(segment, offset);
-    struct segment_bucket *bucket = bucket_of(segment, own->collection, own->sequence);
+    uint64_t offset;
+
+    if (before != NULL) {
+        offset = before->next;
+        before->next = first->next;
+    } else {
+        offset = atomic_load_explicit(&bucket->first, memory_order_relaxed);
+        atomic_store_explicit(&bucket->first, first->next, memory_order_relaxed);
+    }
+    return offset;
+}
+
+/* `offset` 0: leave nothing here if it is not complete. */
+static bool meeting_join(const struct segment *segment, uint64_t collection, uint32_t sequence,
+                         uint64_t offset, uint64_t count, uint64_t expected, uint64_t *others)
+{
+    struct c4p_envelope *own = offset != 0 ? segment_block(segment, offset) : NULL;
+    struct segment_bucket *bucket = bucket_of(segment, collection, sequence);
     struct c4p_envelope *first, *before;
     bool corrupt = false, complete = false;
 
@@ -83,23 +100,19 @@ bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t cou
     if (count >= expected)
         return true;
     bucket_lock(bucket);
-    first = bucket_find(segment, bucket, own, &before, &corrupt);
-    if (first == NULL && !corrupt) {
+    first = bucket_find(segment, bucket, collection, sequence, &before, &corrupt);
+    if (first != NULL && first->future + count >= expected) {
+        *others = bucket_unlink(bucket, before, first);
+        complete = true;
+    } else if (first != NULL && own != NULL) {
+        first->future += count;
+        own->body = first->body;
+        first->body = offset;
+    } else if (!corrupt && own != NULL) {
         own->future = count;
         own->body = 0;
         own->next = atomic_load_explicit(&bucket->first, memory_order_relaxed);
         atomic_store_explicit(&bucket->first, offset, memory_order_relaxed);
-    } else if (!corrupt && first->future + count >= expected) {
-        *others = before ? before->next : atomic_load_explicit(&bucket->first, memory_order_relaxed);
-        if (before)
-            before->next = first->next;
-        else
-            atomic_store_explicit(&bucket->first, first->next, memory_order_relaxed);
-        complete = true;
-    } else if (!corrupt) {
-        first->future += count;
-        own->body = first->body;
-        first->body = offset;
     }
     bucket_unlock(bucket);
     if (corrupt)
@@ -107,4 +120,18 @@ bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t cou
     if (complete)
         *others = chain_by_next(segment, *others);
     return complete;
+}
+
+bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t count,
+                    uint64_t expected, uint64_t *others)
+{
+    const struct c4p_envelope *own = segment_block(segment, offset);
+
+    return meeting_join(segment, own->collection, own->sequence, offset, count, expected, others);
+}
+
+bool meeting_is_last(const struct segment *segment, uint64_t collection, uint32_t sequence,
+                     uint64_t count, uint64_t expected, uint64_t *others)
+{
+    return meeting_join(segment, collection, sequence, 0, count, expected, others);
 }

@@ -32,4 +32,12 @@
 bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t count,
                     uint64_t expected, uint64_t *others);
 
+/*
+ * The same before a block has been made: true, and the others in *others, if `count` more
+ * contributions complete the reduction; else nothing has changed. Spares the last one to arrive
+ * the copy of its own part.
+ */
+bool meeting_is_last(const struct segment *segment, uint64_t collection, uint32_t sequence,
+                     uint64_t count, uint64_t expected, uint64_t *others);
+
 #endif
