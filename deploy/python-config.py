@@ -1,0 +1,49 @@
+"""What the Makefile must know of the interpreter that runs this, as lines of a makefile."""
+import importlib.util
+import os
+import sys
+import sysconfig
+
+
+def package_dir(name, *places):
+    """Directory of an installed package, not imported; or its first existing subdirectory."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit(f"{sys.executable}: no package {name}; run `make deps`, or install {name} there")
+    root = spec.submodule_search_locations[0]
+    for place in places:
+        if os.path.isdir(os.path.join(root, place)):
+            return os.path.join(root, place)
+    return root
+
+
+def install_dir():
+    """Where packages go below the prefix: Debian reads dist-packages, others site-packages."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    if any(path.endswith("/dist-packages") for path in sys.path):
+        return f"lib/{version}/dist-packages"
+    return f"lib/{version}/site-packages"
+
+
+def main():
+    if sys.version_info < (3, 9):
+        sys.exit(f"{sys.executable}: Python {sys.version.split()[0]} is too old; choose 3.9 or "
+                 "newer with PYTHON=")
+    paths = sysconfig.get_paths()
+    if not os.path.exists(os.path.join(paths["include"], "Python.h")):
+        sys.exit(f"{sys.executable}: no Python.h in {paths['include']}; run `make deps`, or install "
+                 "that interpreter's headers")
+    includes = [
+        paths["include"],
+        paths["platinclude"],
+        package_dir("numpy", "_core/include", "core/include"),
+        os.path.dirname(package_dir("greenlet")),
+    ]
+    flags = " ".join(f"-isystem {path}" for path in dict.fromkeys(includes))
+    flags += " -DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"
+    print(f"EXT_SUFFIX := {sysconfig.get_config_var('EXT_SUFFIX')}")
+    print(f"PYTHON_CFLAGS := {flags}")
+    print(f"PYTHON_INSTALL := {install_dir()}")
+
+
+main()
