@@ -45,7 +45,9 @@ changed = $(if $(wildcard $(1)),$(if $(call equal,$(file <$(1)),$(2)),same,other
 equal = $(if $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(strip $(1))),,1)
 record = $(shell mkdir -p $(OUT)/state)$(file >$(OUT)/state/$(1),$(2))
 
-building := $(filter-out help clean deps% fresh,$(or $(MAKECMDGOALS),all))
+# A goal that starts make again, once the packages that it needs are there, needs nothing itself.
+DRIVERS := help clean deps deps-test deps-lint demo test lint bench asan tsan fuzz soak fresh
+building := $(filter-out $(DRIVERS),$(or $(MAKECMDGOALS),all))
 
 # ---- compiler flags ----
 
@@ -72,7 +74,7 @@ BASE_CFLAGS = -std=c11 -Wall -Wextra $(WERROR) -fPIC -fvisibility=hidden $(HARDE
 BASE_LDFLAGS = $(SANITIZE) -Wl,-z,relro,-z,now -Wl,--as-needed
 
 # Where an installed c4pd and c4py find the package; in the tree they look beside themselves first.
-PYTHON_DIR = $(PREFIX)/$(PYTHON_INSTALL)
+PYTHON_DIR = $(PREFIX)/$(if $(filter /usr,$(PREFIX)),$(PYTHON_SYSTEM),$(PYTHON_LOCAL))
 PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"'
 
 PROTO_LIBS ?= -lprotobuf-c
@@ -81,12 +83,14 @@ DAEMON_LIBS ?= -lzmq -levent_core -levent_extra -lsodium $(PROTO_LIBS)
 
 # ---- the interpreter ----
 
-# EXT_SUFFIX, PYTHON_CFLAGS and PYTHON_INSTALL of the chosen interpreter.
+# EXT_SUFFIX, PYTHON_CFLAGS, PYTHON_SYSTEM and PYTHON_LOCAL of the chosen interpreter.
 ifneq ($(building),)
 $(call remember,python,$(PYTHON) $(realpath $(PYTHON)))
 include $(OUT)/state/python.mk
 endif
 $(OUT)/state/python.mk: $(OUT)/state/python deploy/python-config.py
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): no such interpreter; choose one with" \
+		"PYTHON=, or run: make deps" >&2; exit 1; }
 	$(Q)$(PYTHON) deploy/python-config.py >$@
 
 # ---- sources ----
@@ -99,6 +103,7 @@ CLI_SRC := $(wildcard client/cli/*.c)
 EXT_SRC := $(wildcard python/ext/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
 PACKAGES := c4py charm4py charmrun
 PY_SRC := $(shell find $(wildcard $(PACKAGES:%=python/%)) /dev/null -type f \
 	'(' -name '*.py' -o -name '*.pyi' -o -name py.typed ')')
@@ -114,9 +119,10 @@ CLIENT_OBJ := $(call object,$(CLIENT_SRC))
 CLI_OBJ := $(call object,$(CLI_SRC))
 EXT_OBJ := $(call object,$(EXT_SRC))
 UNIT_OBJ := $(call object,$(wildcard tests/unit/*.c))
-FUZZ_OBJ := $(call object,$(FUZZ_SRC))
+FUZZ_OBJ := $(call object,$(wildcard tests/fuzz/*.c))
+BENCH_OBJ := $(call object,$(BENCH_SRC))
 ALL_OBJ := $(PB_OBJ) $(PROTO_OBJ) $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ) $(EXT_OBJ) $(UNIT_OBJ) \
-	$(FUZZ_OBJ)
+	$(FUZZ_OBJ) $(BENCH_OBJ)
 
 PROTO_LIB := $(OUT)/lib/libc4p-proto.a
 DAEMON_LIB := $(OUT)/lib/libc4pd.a
@@ -127,13 +133,17 @@ EXT = $(OUT)/python/c4py/_c4py$(EXT_SUFFIX)
 PY_OUT := $(PY_SRC:%=$(OUT)/%)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/tests/%)
+BENCH_BIN := $(BENCH_SRC:tests/bench/%.c=$(OUT)/tests/%)
+# What several tests share, beside them.
+UNIT_SHARED := $(filter-out $(call object,$(UNIT_SRC)),$(UNIT_OBJ))
+FUZZ_SHARED := $(filter-out $(call object,$(FUZZ_SRC)),$(FUZZ_OBJ))
 
 # ---- building ----
 
 .PHONY: all programs extension proto-lib python
 all: programs extension python ## Build everything there is a source of (the default)
-programs: $(if $(DAEMON_SRC),$(C4PD)) $(if $(CLI_SRC),$(C4PY)) $(if $(CLIENT_SRC),$(CLIENT_LIB)) \
-	proto-lib
+programs: $(if $(wildcard daemon/main.c),$(C4PD)) $(if $(wildcard client/cli/main.c),$(C4PY)) \
+	$(if $(CLIENT_SRC),$(CLIENT_LIB)) proto-lib
 proto-lib: $(PROTO_LIB)
 extension: $(if $(EXT_SRC),$(EXT))
 python: $(OUT)/state/compiled
@@ -206,12 +216,213 @@ $(OUT)/state/compiled: $(PY_OUT) $(OUT)/state/modules $(OUT)/state/python
 	@mkdir -p $(OUT)/python
 	@cd $(OUT)/python && find . -type f -name '*.py*' ! -path '*/__pycache__/*' -printf '%P\n' | \
 		grep -vxF -f <(printf '%s\n' $(PY_SRC:python/%=%)) | xargs -r rm -f
-	@find $(OUT)/python -name __pycache__ -prune -exec rm -rf {} +
+	@find $(OUT)/python '(' -name __pycache__ -prune -exec rm -rf {} + ')' -o -type d -empty -delete
 	$(Q)$(PYTHON) -m compileall -q $(OUT)/python
 	@touch $@
+
+# ---- tests ----
+
+# C tests may link every module of the daemon and the client; an archive gives what they name.
+$(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_SHARED)
+$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/fuzz/%.o $(FUZZ_SHARED)
+$(BENCH_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/bench/%.o
+$(FUZZ_BIN): private TEST_LIBS := -fsanitize=fuzzer
+$(UNIT_BIN): private TEST_LIBS := -lcmocka
+$(UNIT_BIN) $(FUZZ_BIN) $(BENCH_BIN): $(DAEMON_LIB) $(CLIENT_LIB) $(OUT)/state/objects
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(link) -pie $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(TEST_LIBS) $(DAEMON_LIBS) $(CLIENT_LIBS) -lm -lpthread
+
+# T=pattern narrows every kind of test; T=file.py::name is one test of pytest.
+T ?=
+TEST_LIMIT ?= $(if $(SANITIZE),300,120)
+FUZZ_SECONDS ?= 60
+RESULTS := $(BUILD)/results
+STEP = $(VARIANT:%=%-)
+# Sanitizers lay out their shadow memory beside what address randomization does not reach.
+ALONE := $(if $(SANITIZE),$(shell setarch -R true 2>/dev/null && echo setarch -R))
+export UBSAN_OPTIONS := print_stacktrace=1
+
+again = make $(or $(VARIANT),$(1))
+pytest = cd $(CURDIR) && mkdir -p $(RESULTS) && rm -f $(RESULTS)/$(1).xml && \
+	env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
+	HYPOTHESIS_STORAGE_DIRECTORY=$(abspath $(BUILD))/hypothesis $(2) \
+	$(PYTHON) -B -m pytest -q -o junit_family=xunit1 --junitxml=$(RESULTS)/$(1).xml
+chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
+# Nothing to run is right when a pattern was given: it may be meant for other tests.
+narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
+
+.PHONY: test-unit test-python test-smoke fuzz-c fuzz-python bench-run soak-run
+test-unit: $(UNIT_BIN)
+	@mkdir -p $(RESULTS)
+	@echo "C tests$(VARIANT:%= under %):"
+	$(Q)$(PYTHON) tests/run_unit.py --limit $(TEST_LIMIT) --match '$(T)' --wrapper '$(ALONE)' \
+		--name $(STEP)unit --rerun '$(call again,$@)' --results $(RESULTS)/$(STEP)unit.json $^
+test-python: all
+	@echo "Python tests:"
+	$(Q)$(if $(wildcard tests/python/test_*.py),$(call pytest,python) $(call chosen,tests/python) \
+		$(narrowed))
+
+# The extension is instrumented and its interpreter is not: the sanitizer has to be there first.
+# Python frees little at its end, so leaks are the C tests' business.
+RUNTIME = $(shell $(CC) -print-file-name=lib$(VARIANT).so)
+SMOKE_ENV := ASAN_OPTIONS=detect_leaks=0 \
+	TSAN_OPTIONS=suppressions=$(abspath tests/tsan.supp):die_after_fork=0
+test-smoke: all
+	@echo "Python smoke test$(VARIANT:%= under %):"
+	$(Q)$(if $(wildcard tests/python/test_smoke.py),$(call pytest,$(STEP)smoke,$(SMOKE_ENV) \
+		LD_PRELOAD=$(RUNTIME)) $(call chosen,tests/python/test_smoke.py) $(narrowed))
+
+fuzz-c: $(FUZZ_BIN)
+	@mkdir -p $(RESULTS)
+	@echo "Fuzz targets, $(FUZZ_SECONDS) s each:"
+	$(Q)$(PYTHON) tests/run_fuzz.py --seconds $(FUZZ_SECONDS) --match '$(T)' \
+		--wrapper '$(ALONE)' --work $(OUT) --results $(RESULTS)/fuzz.json $^
+fuzz-python: all
+	@echo "Mutations of the argument codec, $(FUZZ_SECONDS) s:"
+	$(Q)$(if $(wildcard tests/python/test_args.py),$(call pytest,fuzz-python, \
+		C4P_FUZZ_SECONDS=$(FUZZ_SECONDS)) -o timeout=$$(($(FUZZ_SECONDS) + 300)) \
+		$(if $(findstring .py,$(T)),'$(T)',-k 'mutation$(T:%= and (%))' tests/python/test_args.py) \
+		$(narrowed))
+
+bench-run: all $(BENCH_BIN)
+	$(Q)env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
+		$(PYTHON) tests/bench/run.py $(BENCH)
+
+# The same tests over and over find what happens once in a hundred runs.
+SOAK_SECONDS ?= 300
+soak-run:
+	@round=0; until [[ $$SECONDS -ge $(SOAK_SECONDS) ]]; do \
+		round=$$((round + 1)); echo "round $$round"; \
+		$(MAKE) --no-print-directory test-unit test-python || exit 1; \
+	done; echo "$$round rounds in $$SECONDS s without a failure"
+
+# ---- lint ----
+
+C_SRC := $(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(CLI_SRC) $(wildcard tests/*/*.c)
+C_FILES := $(C_SRC) $(EXT_SRC) $(wildcard proto/*.h daemon/*.h daemon/*/*.h client/*.h \
+	client/cli/*.h python/ext/*.h tests/*/*.h)
+CORES := $(shell nproc)
+syntax = printf '%s\n' $(2) | \
+	xargs -r -n 4 -P $(CORES) $(1) -Werror $(BASE_CFLAGS) $(3) -O2 -fsyntax-only
+
+.PHONY: lint-format lint-gcc lint-clang lint-cppcheck lint-flake8 format
+lint-format:
+	$(Q)clang-format --dry-run -Werror $(C_FILES) || { echo "remedy: make format"; exit 1; }
+lint-gcc lint-clang: lint-%: $(PB_H)
+	$(Q)$(call syntax,$*,$(C_SRC),$(PROGRAM_CFLAGS))
+	$(Q)$(call syntax,$*,$(EXT_SRC),$(PYTHON_CFLAGS))
+lint-cppcheck: $(PB_H)
+	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --library=posix,gnu,python --suppress=missingIncludeSystem \
+		--suppress=preprocessorErrorDirective --suppress=normalCheckLevelMaxBranches \
+		-j $(CORES) -D_GNU_SOURCE -D__x86_64__ -I. -I$(OUT) \
+		$(filter-out tests/%,$(C_SRC)) $(EXT_SRC)
+lint-flake8:
+	$(Q)$(PYTHON) -m flake8 --max-line-length=100 \
+		$(wildcard python tests examples deploy setup.py docs)
+format: ## Lay out the C code as `make lint` wants it
+	clang-format -i $(C_FILES)
+
+# ---- what a person runs ----
+
+# Debian packages: to build and run, to test, to lint. `a|b`: either will do.
+DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler libsodium-dev \
+	libevent-dev uthash-dev \
+	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
+	python3-cloudpickle)
+DEPS_test := libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev python3-pytest \
+	python3-pytest-timeout python3-hypothesis
+DEPS_lint := clang clang-format cppcheck python3-flake8
+deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
+
+.PHONY: deps deps-test deps-lint
+deps: $(call deps_done,build) ## Install the Debian packages that building and running need
+deps-test: deps $(call deps_done,test) ## ... and those that the tests need
+deps-lint: deps-test $(call deps_done,lint) ## ... and those that lint needs
+$(BUILD)/state/deps-%: Makefile $(wildcard /var/lib/dpkg/status)
+	@deploy/debian-deps.sh $(patsubst %,'%',$(DEPS_$*))
+	@mkdir -p $(@D) && touch $@
+
+# A recipe that starts make uses all cores, unless the person chose another number.
+run = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(CORES))
+
+.PHONY: demo test lint bench asan tsan fuzz soak fresh
+demo: ## From nothing to a first run: deps, all, and words counted by chares on 4 PEs
+	@$(run) deps
+	@$(run) all
+	$(BUILD)/bin/c4py run -n 4 examples/wordcount.py
+	@printf '%s\n' '' 'That was examples/wordcount.py on 4 processing elements of this machine.' \
+		'  its text or yours:  $(BUILD)/bin/c4py run -n 2 examples/wordcount.py FILE_OR_DIRECTORY...' \
+		'  more programs:      ls examples' \
+		'  your first own one: README.md' \
+		'  all tests:          make test        everything else: make help'
+
+# Every step runs, whatever became of the one before.
+TEST_STEPS := test-unit test-python fuzz asan tsan
+test: ## All tests, with a summary; T=pattern narrows
+	@$(run) deps-test
+	@$(run) all
+	@rm -rf $(RESULTS); failed=; for step in $(TEST_STEPS); do \
+		$(run) FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),5,$(FUZZ_SECONDS)) $$step || \
+		failed+=" $$step"; \
+	done; $(PYTHON) tests/summary.py $(RESULTS) $${failed:+--failed $$failed}
+
+LINTS := format gcc clang cppcheck flake8
+lint: ## Layout, warnings of two compilers, cppcheck, flake8
+	@$(run) deps-lint
+	@$(run) --keep-going --output-sync=target $(LINTS:%=lint-%) || \
+		{ echo "lint failed; one alone: make $(LINTS:%=lint-%)" >&2; exit 1; }
+	@echo "lint: nothing to complain of"
+
+bench: ## Speed, each figure beside its floor
+	@$(run) deps
+	@$(run) bench-run
+asan tsan: ## The C tests and a Python smoke test under ASan and UBSan, or TSan
+	@$(run) deps-test
+	@failed=0; for step in test-unit test-smoke; do \
+		$(run) VARIANT=$@ $$step || failed=1; \
+	done; exit $$failed
+fuzz: ## Every decoder on random input, FUZZ_SECONDS=60 each
+	@$(run) deps-test
+	@failed=0; $(run) VARIANT=fuzz fuzz-c || failed=1; $(run) fuzz-python || failed=1; exit $$failed
+soak: ## The tests again and again, SOAK_SECONDS=300
+	@$(run) deps-test
+	@$(run) soak-run
+fresh: ## Prove `make demo` and `make test` in a minimal Debian; SUITE=bookworm or trixie
+	tests/fresh.sh $(abspath $(BUILD))/fresh $(or $(SUITE),bookworm)
+
+# ---- installing ----
+
+INSTALL_PY := $(PY_SRC:python/%=%)
+INSTALL_TO = $(DESTDIR)$(PYTHON_DIR)
+MAN := $(wildcard docs/man/*.[158])
+.PHONY: install uninstall
+install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(C4PD) $(C4PY)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include client/c4p.h
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $(CLIENT_LIB)
+	$(Q)for module in $(INSTALL_PY); do \
+		install -D -p -m 644 $(OUT)/python/$$module $(INSTALL_TO)/$$module || exit 1; \
+	done
+	install -D -m 644 -t $(INSTALL_TO)/c4py $(EXT)
+	$(PYTHON) -m compileall -q -s '$(DESTDIR)' $(PACKAGES:%=$(INSTALL_TO)/%)
+	$(Q)for page in $(MAN); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
+	done
+uninstall: ## Remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a)
+	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(INSTALL_TO)/c4py/$(notdir $(EXT))
+	rm -f $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	$(Q)for package in $(PACKAGES); do \
+		[[ -d $(INSTALL_TO)/$$package ]] || continue; \
+		find $(INSTALL_TO)/$$package -name __pycache__ -prune -exec rm -rf {} +; \
+		find $(INSTALL_TO)/$$package -type d -empty -delete; \
+	done
 
 .PHONY: clean help
 clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 help: ## Show this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z][a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20

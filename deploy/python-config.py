@@ -17,12 +17,12 @@ def package_dir(name, *places):
     return root
 
 
-def install_dir():
-    """Where packages go below the prefix: Debian reads dist-packages, others site-packages."""
+def install_dirs():
+    """Where packages go below /usr, and below another prefix: Debian has a place of its own."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     if any(path.endswith("/dist-packages") for path in sys.path):
-        return f"lib/{version}/dist-packages"
-    return f"lib/{version}/site-packages"
+        return "lib/python3/dist-packages", f"lib/{version}/dist-packages"
+    return (f"lib/{version}/site-packages",) * 2
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
     flags += " -DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"
     print(f"EXT_SUFFIX := {sysconfig.get_config_var('EXT_SUFFIX')}")
     print(f"PYTHON_CFLAGS := {flags}")
-    print(f"PYTHON_INSTALL := {install_dir()}")
+    print("PYTHON_SYSTEM := {}\nPYTHON_LOCAL := {}".format(*install_dirs()))
 
 
 main()
