@@ -309,7 +309,9 @@ syntax = printf '%s\n' $(2) | \
 
 .PHONY: lint-format lint-gcc lint-clang lint-cppcheck lint-flake8 format
 lint-format:
-	$(Q)clang-format --dry-run -Werror $(C_FILES) || { echo "remedy: make format"; exit 1; }
+	$(Q)bad=0; for file in $(C_FILES); do \
+		clang-format $$file | diff -u --label $$file --label formatted $$file - || bad=1; \
+	done; if [[ $$bad -ne 0 ]]; then echo "remedy: make format"; exit 1; fi
 lint-gcc lint-clang: lint-%: $(PB_H)
 	$(Q)$(call syntax,$*,$(C_SRC),$(PROGRAM_CFLAGS))
 	$(Q)$(call syntax,$*,$(EXT_SRC),$(PYTHON_CFLAGS))

@@ -31,8 +31,8 @@ def main():
                  "newer with PYTHON=")
     paths = sysconfig.get_paths()
     if not os.path.exists(os.path.join(paths["include"], "Python.h")):
-        sys.exit(f"{sys.executable}: no Python.h in {paths['include']}; run `make deps`, or install "
-                 "that interpreter's headers")
+        sys.exit(f"{sys.executable}: no Python.h in {paths['include']}; run `make deps`, or "
+                 "install that interpreter's headers")
     includes = [
         paths["include"],
         paths["platinclude"],

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-EVENT = re.compile(r"^\[( RUN      |       OK |  FAILED  |  SKIPPED )\] (?:\S+: )?([\w\[\]]+)\s*$",
-                   re.MULTILINE)
+# Not only at the start of a line: a test may have printed half of one.
+EVENT = re.compile(r"\[ *(RUN|OK|FAILED|ERROR|SKIPPED) *\] (?:\S+: )?(\w+)\s*$", re.MULTILINE)
 PLANNED = re.compile(r"^\[==========\] (?:\S+: )?Running (\d+) test", re.MULTILINE)
 
 
@@ -43,28 +43,25 @@ def run(command, limit):
 
 def judge(output, reason):
     """-> (number of tests passed, names of those that failed), from cmocka's standard output."""
-    passed, failed, running = set(), [], None
+    passed, skipped, failed, running = 0, 0, [], None
     for kind, name in EVENT.findall(output):
-        kind = kind.strip()
         if kind == "RUN":
             running = name
-            continue
-        if kind == "OK":
-            passed.add(name)
-        elif kind == "FAILED" and name not in failed:
-            failed.append(name)
-        running = None
+        elif name == running:  # else it is the list at the end of a group
+            passed += kind == "OK"
+            skipped += kind == "SKIPPED"
+            failed += [name] if kind in ("FAILED", "ERROR") else []
+            running = None
     # A crash ends the count early: the test it happened in failed and the rest never ran.
-    if running is not None and running not in failed:
+    if running is not None:
         failed.append(running)
     planned = sum(int(number) for number in PLANNED.findall(output))
-    skipped = len(re.findall(r"^\[  SKIPPED \] (?!\d+ test)", output, re.MULTILINE))
-    never_ran = planned - len(passed) - len(failed) - skipped
-    if reason and never_ran > 0:
+    never_ran = planned - passed - len(failed) - skipped
+    if never_ran > 0:
         failed.append(f"{never_ran} that never ran")
     if reason and not failed:
         failed.append(reason)
-    return len(passed), failed
+    return passed, failed
 
 
 def count(failed):
