@@ -216,7 +216,8 @@ $(OUT)/state/compiled: $(PY_OUT) $(OUT)/state/modules $(OUT)/state/python
 	@mkdir -p $(OUT)/python
 	@cd $(OUT)/python && find . -type f -name '*.py*' ! -path '*/__pycache__/*' -printf '%P\n' | \
 		grep -vxF -f <(printf '%s\n' $(PY_SRC:python/%=%)) | xargs -r rm -f
-	@find $(OUT)/python '(' -name __pycache__ -prune -exec rm -rf {} + ')' -o -type d -empty -delete
+	@find $(OUT)/python -name __pycache__ -prune -exec rm -rf {} +
+	@find $(OUT)/python -mindepth 1 -type d -empty -delete
 	$(Q)$(PYTHON) -m compileall -q $(OUT)/python
 	@touch $@
 
