@@ -50,6 +50,9 @@ void args_writer_destroy(struct args_writer *writer);
 int args_encode(struct args_writer *writer, PyObject *const *args, Py_ssize_t count,
                 PyObject *keywords);
 
+/* The pickle protocol of everything that is pickled from now on; negative: the highest. */
+void args_set_protocol(int number);
+
 /* Bytes that args_copy() will write. */
 size_t args_size(const struct args_writer *writer);
 
