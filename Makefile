@@ -10,6 +10,7 @@
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := all
 SHELL := /bin/bash
 
@@ -158,8 +159,10 @@ endif
 compile = $(CC) $(BASE_CFLAGS) $(OWN_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 link = $(CC) $(BASE_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
 
-# Before the first compilation no .d file tells who includes a generated header.
-$(ALL_OBJ): $(OUT)/state/flags | $(PB_H)
+$(ALL_OBJ): $(OUT)/state/flags
+# Before the first compilation no .d file tells who includes a generated header. The data plane
+# includes none, so the extension can be built where there is no protoc-c.
+$(filter-out $(PROTO_OBJ) $(EXT_OBJ),$(ALL_OBJ)): | $(PB_H)
 $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ): $(OUT)/state/program-flags
 $(EXT_OBJ): $(OUT)/state/python.mk
 $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ): private OWN_CFLAGS = $(PROGRAM_CFLAGS)
@@ -176,7 +179,8 @@ $(OUT)/obj/%.pb-c.o: $(OUT)/%.pb-c.c
 $(OUT)/%.pb-c.c $(OUT)/%.pb-c.h &: %.proto
 	$(call say,PROTOC,$<)
 	@mkdir -p $(@D)
-	$(Q)protoc-c --c_out=$(OUT) $<
+	@# Heard only when it fails: newer ones have much to say about their own name.
+	$(Q)protoc-c --c_out=$(OUT) $< 2>$(OUT)/state/$(*F).log || { cat $(OUT)/state/$(*F).log >&2; exit 1; }
 -include $(wildcard $(ALL_OBJ:.o=.d))
 
 archive = @mkdir -p $(@D) && rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)

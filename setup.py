@@ -16,36 +16,70 @@ from setuptools.command.build_ext import build_ext
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
+PROGRAMS = ("c4pd", "c4py")
+NEEDED = "zmq.h", "protobuf-c/protobuf-c.h", "sodium.h", "event2/event.h"
+
+
+def programs_missing():
+    """What c4pd and c4py cannot be built without and is not here; empty if all is."""
+    compiler = os.environ.get("CC", "gcc")
+    missing = [] if shutil.which("protoc-c") else ["protoc-c"]
+    for header in NEEDED:
+        probe = subprocess.run([compiler, "-E", "-x", "c", "-"], input=f"#include <{header}>\n",
+                               text=True, capture_output=True, check=False)
+        missing += [header] if probe.returncode else []
+    return missing
+
+
 class BuildByMake(build_ext):
-    """The extension c4py._c4py and, beside it in c4py/_bin/, the programs c4pd and c4py."""
+    """The extension c4py._c4py and, in c4py/_bin/, the programs c4pd and c4py.
+
+    A processing element needs only the extension, so a machine without the programs' libraries
+    gets just that.
+    """
 
     def run(self):
-        make = shutil.which("gmake") or shutil.which("make")
-        if make is None:
-            sys.exit("c4py: GNU make is missing; it builds the extension and the programs")
         out = os.path.abspath(os.path.join(self.build_temp, "make"))
-        # The person who installs this must not be stopped by a warning of a compiler new to us.
-        command = [make, f"-j{len(os.sched_getaffinity(0))}", f"BUILD={out}",
-                   f"PYTHON={sys.executable}", "WERROR=", "extension", "programs"]
-        try:
-            subprocess.run(command, cwd=HERE, check=True)
-        except subprocess.CalledProcessError as error:
-            sys.exit(f"c4py: `{' '.join(command)}` failed ({error.returncode}); the packages that "
-                     "building needs are in README.md, and on Debian `make deps` installs them")
-        package = os.path.join(self.build_lib, "c4py")
-        if self.inplace:
-            package = os.path.join(HERE, "python", "c4py")
-        programs = os.path.join(package, "_bin")
-        os.makedirs(programs, exist_ok=True)
-        for name in ("c4pd", "c4py"):
-            shutil.copy2(os.path.join(out, "bin", name), programs)
-        extension = os.path.basename(self.get_ext_filename("_c4py"))
+        package = os.path.join(HERE, "python") if self.inplace else self.build_lib
+        package = os.path.join(package, "c4py")
+        self.make(out, "extension")
+        extension = self.extension_name()
+        os.makedirs(package, exist_ok=True)
         shutil.copy2(os.path.join(out, "python", "c4py", extension), package)
+
+        missing = programs_missing()
+        if missing:
+            print(f"c4py: built without c4pd and c4py, for want of {', '.join(missing)}; README.md "
+                  "names the packages", file=sys.stderr)
+            return
+        self.make(out, "programs")
+        os.makedirs(os.path.join(package, "_bin"), exist_ok=True)
+        for name in PROGRAMS:
+            shutil.copy2(os.path.join(out, "bin", name), os.path.join(package, "_bin"))
+
+    def make(self, out, goal):
+        command = shutil.which("gmake") or shutil.which("make")
+        if command is None:
+            sys.exit("c4py: no GNU make here; it builds the extension; install make")
+        # Who installs this must not be stopped by a warning of a compiler that is new to us.
+        command = [command, f"-j{len(os.sched_getaffinity(0))}", f"BUILD={out}",
+                   f"PYTHON={sys.executable}", "WERROR=", goal]
+        # A make that runs pip has options of its own in the environment.
+        environment = {key: value for key, value in os.environ.items()
+                       if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VARIANT", "BUILD")}
+        code = subprocess.run(command, cwd=HERE, env=environment, check=False).returncode
+        if code:
+            sys.exit(f"c4py: `{' '.join(command)}` failed ({code}); the cause is above, and "
+                     "README.md names the packages that building needs")
+
+    def extension_name(self):
+        return os.path.basename(self.get_ext_filename("_c4py"))
 
     def get_outputs(self):
         package = os.path.join(self.build_lib, "c4py")
-        extension = os.path.basename(self.get_ext_filename("_c4py"))
-        return [os.path.join(package, name) for name in (extension, "_bin/c4pd", "_bin/c4py")]
+        names = [self.extension_name(), *(f"_bin/{name}" for name in PROGRAMS)]
+        return [path for path in (os.path.join(package, name) for name in names)
+                if os.path.exists(path)]
 
 
 scratch = tempfile.mkdtemp(prefix="c4py-build-")
