@@ -143,6 +143,7 @@ FUZZ_SHARED := $(filter-out $(call object,$(FUZZ_SRC)),$(FUZZ_OBJ))
 
 .PHONY: all programs extension proto-lib python
 all: programs extension python ## Build everything there is a source of (the default)
+	@:
 programs: $(if $(wildcard daemon/main.c),$(C4PD)) $(if $(wildcard client/cli/main.c),$(C4PY)) \
 	$(if $(CLIENT_SRC),$(CLIENT_LIB)) proto-lib
 proto-lib: $(PROTO_LIB)
@@ -346,19 +347,23 @@ deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
 
 .PHONY: deps deps-test deps-lint
 deps: $(call deps_done,build) ## Install the Debian packages that building and running need
+	@:
 deps-test: deps $(call deps_done,test) ## ... and those that the tests need
+	@:
 deps-lint: deps-test $(call deps_done,lint) ## ... and those that lint needs
+	@:
 $(BUILD)/state/deps-%: Makefile $(wildcard /var/lib/dpkg/status)
 	@deploy/debian-deps.sh $(patsubst %,'%',$(DEPS_$*))
 	@mkdir -p $(@D) && touch $@
 
-# A recipe that starts make uses all cores, unless the person chose another number.
+# A recipe that starts make uses all cores, unless the person chose another number. The + hands it
+# the jobs: make looks for its own name before a variable is expanded.
 run = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(CORES))
 
 .PHONY: demo test lint bench asan tsan fuzz soak fresh
 demo: ## From nothing to a first run: deps, all, and words counted by chares on 4 PEs
-	@$(run) deps
-	@$(run) all
+	+@$(run) deps
+	+@$(run) all
 	$(BUILD)/bin/c4py run -n 4 examples/wordcount.py
 	@printf '%s\n' '' 'That was examples/wordcount.py on 4 processing elements of this machine.' \
 		'  its text or yours:  $(BUILD)/bin/c4py run -n 2 examples/wordcount.py FILE_OR_DIRECTORY...' \
@@ -369,34 +374,34 @@ demo: ## From nothing to a first run: deps, all, and words counted by chares on 
 # Every step runs, whatever became of the one before.
 TEST_STEPS := test-unit test-python fuzz asan tsan
 test: ## All tests, with a summary; T=pattern narrows
-	@$(run) deps-test
-	@$(run) all
-	@rm -rf $(RESULTS); failed=; for step in $(TEST_STEPS); do \
+	+@$(run) deps-test
+	+@$(run) all
+	+@rm -rf $(RESULTS); failed=; for step in $(TEST_STEPS); do \
 		$(run) FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),5,$(FUZZ_SECONDS)) $$step || \
 		failed+=" $$step"; \
 	done; $(PYTHON) tests/summary.py $(RESULTS) $${failed:+--failed $$failed}
 
 LINTS := format gcc clang cppcheck flake8
 lint: ## Layout, warnings of two compilers, cppcheck, flake8
-	@$(run) deps-lint
-	@$(run) --keep-going --output-sync=target $(LINTS:%=lint-%) || \
+	+@$(run) deps-lint
+	+@$(run) --keep-going --output-sync=target $(LINTS:%=lint-%) || \
 		{ echo "lint failed; one alone: make $(LINTS:%=lint-%)" >&2; exit 1; }
 	@echo "lint: nothing to complain of"
 
 bench: ## Speed, each figure beside its floor
-	@$(run) deps
-	@$(run) bench-run
+	+@$(run) deps
+	+@$(run) bench-run
 asan tsan: ## The C tests and a Python smoke test under ASan and UBSan, or TSan
-	@$(run) deps-test
-	@failed=0; for step in test-unit test-smoke; do \
+	+@$(run) deps-test
+	+@failed=0; for step in test-unit test-smoke; do \
 		$(run) VARIANT=$@ $$step || failed=1; \
 	done; exit $$failed
 fuzz: ## Every decoder on random input, FUZZ_SECONDS=60 each
-	@$(run) deps-test
-	@failed=0; $(run) VARIANT=fuzz fuzz-c || failed=1; $(run) fuzz-python || failed=1; exit $$failed
+	+@$(run) deps-test
+	+@failed=0; $(run) VARIANT=fuzz fuzz-c || failed=1; $(run) fuzz-python || failed=1; exit $$failed
 soak: ## The tests again and again, SOAK_SECONDS=300
-	@$(run) deps-test
-	@$(run) soak-run
+	+@$(run) deps-test
+	+@$(run) soak-run
 fresh: ## Prove `make demo` and `make test` in a minimal Debian; SUITE=bookworm or trixie
 	tests/fresh.sh $(abspath $(BUILD))/fresh $(or $(SUITE),bookworm)
 
@@ -408,7 +413,7 @@ MAN := $(wildcard docs/man/*.[158])
 .PHONY: install uninstall
 install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(C4PD) $(C4PY)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include client/c4p.h
+	$(if $(wildcard client/c4p.h),install -D -m 644 -t $(DESTDIR)$(PREFIX)/include client/c4p.h)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $(CLIENT_LIB)
 	$(Q)for module in $(INSTALL_PY); do \
 		install -D -p -m 644 $(OUT)/python/$$module $(INSTALL_TO)/$$module || exit 1; \

@@ -34,11 +34,13 @@ def fuzz(target, options):
                               stderr=subprocess.STDOUT, timeout=options.seconds + 120, check=False)
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"").decode(errors="replace"), "it does not end"
-    output = done.stdout.decode(errors="replace")
+    # Without the diary of what it covered.
+    output = re.sub(r"^(#\d+\t|INFO: |stat::).*\n", "", done.stdout.decode(errors="replace"),
+                    flags=re.MULTILINE)
     if done.returncode:
         finding = re.search(r"Test unit written to (\S+)", output)
         return output, finding[1] if finding else f"exit code {done.returncode}"
-    runs = re.search(r"stat::number_of_executed_units: (\d+)", output)
+    runs = re.search(rb"stat::number_of_executed_units: (\d+)", done.stdout)
     return f"{int(runs[1]) if runs else 0:,} inputs", None
 
 

@@ -66,7 +66,7 @@ def main():
             results.append({"name": step, "passed": 0, "failed": 1, "failures": [
                 {"what": f"{step} did not come to its end", "rerun": f"make {step}"}]})
     print()
-    for result in results:
+    for result in (r for r in results if r["passed"] + r["failed"] + r.get("skipped", 0)):
         skipped = f", {result['skipped']} skipped" if result.get("skipped") else ""
         print(f"  {result['name']:16} {result['passed']:6} passed, {result['failed']} failed"
               f"{skipped}")
