@@ -306,8 +306,10 @@ soak-run:
 
 # ---- lint ----
 
-C_SRC := $(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(CLI_SRC) $(wildcard tests/*/*.c)
-C_FILES := $(C_SRC) $(EXT_SRC) $(wildcard proto/*.h daemon/*.h daemon/*/*.h client/*.h \
+PY_C_SRC := $(EXT_SRC) $(wildcard tests/python/*.c)
+C_SRC := $(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(CLI_SRC) \
+	$(filter-out $(PY_C_SRC),$(wildcard tests/*/*.c))
+C_FILES := $(C_SRC) $(PY_C_SRC) $(wildcard proto/*.h daemon/*.h daemon/*/*.h client/*.h \
 	client/cli/*.h python/ext/*.h tests/*/*.h)
 CORES := $(shell nproc)
 syntax = printf '%s\n' $(2) | \
@@ -320,7 +322,7 @@ lint-format:
 	done; if [[ $$bad -ne 0 ]]; then echo "remedy: make format"; exit 1; fi
 lint-gcc lint-clang: lint-%: $(PB_H)
 	$(Q)$(call syntax,$*,$(C_SRC),$(PROGRAM_CFLAGS))
-	$(Q)$(call syntax,$*,$(EXT_SRC),$(PYTHON_CFLAGS))
+	$(Q)$(call syntax,$*,$(PY_C_SRC),$(PYTHON_CFLAGS))
 lint-cppcheck: $(PB_H)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --library=posix,gnu,python --suppress=missingIncludeSystem \

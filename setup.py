@@ -61,9 +61,10 @@ class BuildByMake(build_ext):
         command = shutil.which("gmake") or shutil.which("make")
         if command is None:
             sys.exit("c4py: no GNU make here; it builds the extension; install make")
-        # Who installs this must not be stopped by a warning of a compiler that is new to us.
+        # Who installs this must not be stopped by a warning of a compiler that is new to us. The
+        # interpreter finds the package by itself: the programs need not tell it where.
         command = [command, f"-j{len(os.sched_getaffinity(0))}", f"BUILD={out}",
-                   f"PYTHON={sys.executable}", "WERROR=", goal]
+                   f"PYTHON={sys.executable}", "WERROR=", "PYTHON_DIR=", goal]
         # A make that runs pip has options of its own in the environment.
         environment = {key: value for key, value in os.environ.items()
                        if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VARIANT", "BUILD")}
