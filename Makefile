@@ -28,8 +28,13 @@ ifeq ($(origin AR),default)
 AR := ar
 endif
 
-# A new compiler may warn of what none that we know does: only a checkout insists, not a release.
-WERROR ?= $(if $(wildcard .git),-Werror)
+# A compiler newer than those it is built with here may warn of what none of them knows, and a
+# release should build for ever: only a checkout insists, and only with the compilers we know.
+ifeq ($(origin WERROR),undefined)
+NEWEST := $(if $(findstring clang,$(CC)),19,14)
+WERROR := $(if $(wildcard .git),$(shell \
+	version=$$($(CC) -dumpversion 2>/dev/null); [[ $${version%%.*} -le $(NEWEST) ]] && echo -Werror))
+endif
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 

@@ -78,8 +78,9 @@ enter() {
     for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         [[ -z ${!name:-} ]] || environment+=("$name=${!name}")
     done
+    # The shell stays, as the one who reaps what others leave.
     exec chroot "$root" env -i "${environment[@]}" \
-        bash -c 'cd /root/c4p && exec "$@"' fresh "$@" </dev/null
+        bash -c 'cd /root/c4p && "$@"; exit "$?"' fresh "$@" </dev/null
 }
 export -f enter
 export root work suite
