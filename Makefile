@@ -445,3 +445,6 @@ clean: ## Remove everything that was built
 	rm -rf $(BUILD)
 help: ## Show this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@printf '  %-18s%s\n' V=1 'show the commands' PYTHON= 'another interpreter than $(PYTHON)' \
+		CC=,CFLAGS= 'compiler, and its options ($(CFLAGS))' WERROR= 'let warnings be warnings' \
+		DEPS=no 'install no packages'
