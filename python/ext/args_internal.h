@@ -23,6 +23,10 @@
 #error "bodies are little-endian and so far only little-endian machines write them"
 #endif
 
+#if PY_VERSION_HEX < 0x030a0000 && !defined(Py_NewRef)
+#define Py_NewRef(object) (Py_INCREF(object), (object))
+#endif
+
 /* proto/args.md */
 enum args_tag {
     TAG_NONE = 0x01,
@@ -51,10 +55,11 @@ enum args_tag {
 };
 
 enum {
-    TUPLE_DEPTH = 32,    /* deeper ones are pickled */
-    TUPLE_ITEMS = 4096,  /* in all levels together; more are pickled, which keeps shared parts shared */
-    READ_DEPTH = 64,     /* deeper ones are refused */
-    SEGMENT_SIZE = 256,  /* from here on not copied into the head */
+    TUPLE_DEPTH = 32, /* deeper ones are pickled */
+    TUPLE_ITEMS =
+        4096,        /* in all levels together; more are pickled, which keeps shared parts shared */
+    READ_DEPTH = 64, /* deeper ones are refused */
+    SEGMENT_SIZE = 256, /* from here on not copied into the head */
     FORTRAN_ORDER = 0x01,
     READ_ONLY = 0x01,
 };
@@ -155,8 +160,8 @@ static inline const uint8_t *reader_take(struct args_reader *reader, size_t size
 #define READER_NUMBER(reader, variable)                                                            \
     (reader_left(reader) < sizeof(variable)                                                        \
          ? (reader_refuse("it is cut short"), false)                                               \
-         : (memcpy(&(variable), (reader)->at, sizeof(variable)),                                   \
-            (reader)->at += sizeof(variable), true))
+         : (memcpy(&(variable), (reader)->at, sizeof(variable)), (reader)->at += sizeof(variable), \
+            true))
 
 /* Take a buffer behind its padding. */
 const uint8_t *reader_take_buffer(struct args_reader *reader, size_t size);

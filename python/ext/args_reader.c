@@ -274,7 +274,7 @@ int args_decode(const uint8_t *body, size_t size, unsigned count, bool keywords,
         result = -1;
     }
     if (result < 0)
-        while (slots > 0)
-            Py_CLEAR(out[--slots]);
+        for (unsigned i = 0; i < slots; i++)
+            Py_CLEAR(out[i]);
     return result;
 }

@@ -9,8 +9,7 @@
 #include "python/ext/ndarray.h"
 
 struct body_buffer {
-    PyObject_HEAD
-    PyObject *pin; /* NULL: the data are in `own` */
+    PyObject_HEAD PyObject *pin; /* NULL: the data are in `own` */
     void *data;
     Py_ssize_t size, itemsize;
     Py_ssize_t *shape, *strides; /* `plain`, or one allocation with the format behind */
@@ -66,8 +65,7 @@ static void body_buffer_dealloc(PyObject *object)
 static PyBufferProcs body_buffer_procs = {.bf_getbuffer = body_buffer_export};
 
 static PyTypeObject body_buffer_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "c4py.BodyBuffer",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py.BodyBuffer",
     .tp_doc = "The memory of a buffer that arrived in a message.",
     .tp_basicsize = sizeof(struct body_buffer),
     .tp_dealloc = body_buffer_dealloc,
@@ -76,8 +74,8 @@ static PyTypeObject body_buffer_type = {
 };
 
 /* One over `size` bytes of the body, of one dimension of bytes until the caller says otherwise. */
-static struct body_buffer *body_buffer_create(const struct args_reader *reader,
-                                              const uint8_t *data, size_t size)
+static struct body_buffer *body_buffer_create(const struct args_reader *reader, const uint8_t *data,
+                                              size_t size)
 {
     bool in_place = reader_in_place(reader, data, size);
     struct body_buffer *self;
@@ -311,9 +309,8 @@ static enum put put_memoryview(struct args_writer *writer, PyObject *object)
         }
         object = packed;
     }
-    put = args_put(writer, head, sizeof(head)) < 0 || args_put(writer, &itemsize, 8) < 0
-              ? PUT_ERROR
-              : PUT_DONE;
+    put = args_put(writer, head, sizeof(head)) < 0 || args_put(writer, &itemsize, 8) < 0 ? PUT_ERROR
+                                                                                         : PUT_DONE;
     for (int i = 0; put == PUT_DONE && i < view->ndim; i++) {
         uint64_t extent = (uint64_t)view->shape[i];
 

@@ -11,10 +11,10 @@
 
 /* Codes by type number; 0 for what is not plain. NumPy's letters (dtype.char). */
 static const uint8_t codes[NPY_HALF + 1] = {
-    [NPY_BOOL] = '?',       [NPY_BYTE] = 'b',      [NPY_UBYTE] = 'B',   [NPY_SHORT] = 'h',
-    [NPY_USHORT] = 'H',     [NPY_INT] = 'i',       [NPY_UINT] = 'I',    [NPY_LONG] = 'l',
-    [NPY_ULONG] = 'L',      [NPY_LONGLONG] = 'q',  [NPY_ULONGLONG] = 'Q', [NPY_FLOAT] = 'f',
-    [NPY_DOUBLE] = 'd',     [NPY_LONGDOUBLE] = 'g', [NPY_CFLOAT] = 'F', [NPY_CDOUBLE] = 'D',
+    [NPY_BOOL] = '?',        [NPY_BYTE] = 'b',       [NPY_UBYTE] = 'B',     [NPY_SHORT] = 'h',
+    [NPY_USHORT] = 'H',      [NPY_INT] = 'i',        [NPY_UINT] = 'I',      [NPY_LONG] = 'l',
+    [NPY_ULONG] = 'L',       [NPY_LONGLONG] = 'q',   [NPY_ULONGLONG] = 'Q', [NPY_FLOAT] = 'f',
+    [NPY_DOUBLE] = 'd',      [NPY_LONGDOUBLE] = 'g', [NPY_CFLOAT] = 'F',    [NPY_CDOUBLE] = 'D',
     [NPY_CLONGDOUBLE] = 'G', [NPY_HALF] = 'e',
 };
 
@@ -117,15 +117,14 @@ static PyObject *describe_structure(PyArray_Descr *descr, unsigned depth)
     Py_ssize_t i = 0;
 
     if (bases && offsets && titles) {
-        while (i < count && describe_field(PyDict_GetItem(PyDataType_FIELDS(descr),
-                                                          PyTuple_GET_ITEM(names, i)),
-                                           i, bases, offsets, titles, depth) == 0)
+        while (i < count &&
+               describe_field(PyDict_GetItem(PyDataType_FIELDS(descr), PyTuple_GET_ITEM(names, i)),
+                              i, bases, offsets, titles, depth) == 0)
             i++;
         if (i == count)
-            result = Py_BuildValue("(OOOOnO)", names, bases, offsets, titles,
-                                   (Py_ssize_t)PyDataType_ELSIZE(descr),
-                                   PyDataType_FLAGCHK(descr, NPY_ALIGNED_STRUCT) ? Py_True
-                                                                                 : Py_False);
+            result = Py_BuildValue(
+                "(OOOOnO)", names, bases, offsets, titles, (Py_ssize_t)PyDataType_ELSIZE(descr),
+                PyDataType_FLAGCHK(descr, NPY_ALIGNED_STRUCT) ? Py_True : Py_False);
     }
     Py_XDECREF(bases);
     Py_XDECREF(offsets);

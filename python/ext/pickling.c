@@ -86,9 +86,9 @@ static PyObject *dump(PyObject *object, PyObject **buffers)
     PyObject *stream = dump_by(pickle_dumps, object, buffers);
     PyObject *type, *value, *traceback;
 
-    if (stream || !(PyErr_ExceptionMatches(pickle_error) ||
-                    PyErr_ExceptionMatches(PyExc_AttributeError) ||
-                    PyErr_ExceptionMatches(PyExc_TypeError)))
+    if (stream ||
+        !(PyErr_ExceptionMatches(pickle_error) || PyErr_ExceptionMatches(PyExc_AttributeError) ||
+          PyErr_ExceptionMatches(PyExc_TypeError)))
         return stream;
     PyErr_Fetch(&type, &value, &traceback);
     if (!cloudpickle_dumps) {

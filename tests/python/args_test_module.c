@@ -18,8 +18,7 @@ static long live_blocks;
 
 /* A block with a body, freed by its last reference. */
 struct block {
-    PyObject_HEAD
-    uint8_t *memory;
+    PyObject_HEAD uint8_t *memory;
     size_t size;
 };
 
@@ -31,8 +30,7 @@ static void block_dealloc(PyObject *object)
 }
 
 static PyTypeObject block_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "_args_test.Block",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "_args_test.Block",
     .tp_basicsize = sizeof(struct block),
     .tp_dealloc = block_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT,
@@ -60,8 +58,7 @@ static PyObject *block_pin(void *context)
 
 /* The runtime's object: a box with any object in it. Pickled, it tells that it was. */
 struct box {
-    PyObject_HEAD
-    PyObject *content;
+    PyObject_HEAD PyObject *content;
     bool pickled;
 };
 
@@ -124,8 +121,7 @@ static PyGetSetDef box_getset[] = {
 };
 
 static PyTypeObject box_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "_args_test.Box",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "_args_test.Box",
     .tp_basicsize = sizeof(struct box),
     .tp_new = box_new,
     .tp_dealloc = box_dealloc,
