@@ -1,0 +1,174 @@
+"""What the C runtime calls in Python: rare paths, and what needs the interpreter's own tools.
+
+Every function here is called by name from the extension (runtime_hook).
+"""
+
+import sys
+import traceback
+
+from . import _c4py, chare, reduction
+from .errors import CancelledError, NotThreadedError, RemoteError, SegmentFullError
+
+future_from = _c4py.future_from
+proxy_from = _c4py.proxy_from
+reducer_from = reduction.by_name
+class_of = chare.class_of
+describe_class = chare.describe
+accept_class = chare.accept
+find_reducer = reduction.find
+contribution = reduction.contribution
+combine = reduction.combine
+finish_reduction = reduction.finish
+
+
+def segment_full(size, limit):
+    """Raise the error for a message that has no room."""
+    if size > limit:
+        raise SegmentFullError(
+            f'a message of {size} bytes can never fit: a PE may have {limit} bytes of messages '
+            'under way; send it in parts, or raise the limit with --segment-size')
+    raise SegmentFullError(
+        f'no room for a message of {size} bytes: {limit} bytes of messages of this PE are under '
+        'way, which is the limit; wait for some of them to be handled, or raise the limit with '
+        '--segment-size')
+
+
+def not_threaded(what, class_name, method_name):
+    """Raise the error for a wait outside of a coroutine."""
+    if method_name is None and class_name is None:
+        where = 'code that is in no entry method'
+    elif class_name is None:
+        where = method_name
+    else:
+        where = f'{class_name}.{method_name or "__init__"}'
+    raise NotThreadedError(f'{what} in {where}: only coroutines can wait; decorate it with @coro, '
+                           'or make it an async def')
+
+
+def exception_to_send(error):
+    """Give an exception what its reader needs: the text of its traceback and the PE it is from."""
+    if not hasattr(error, 'remote_stacktrace'):
+        text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+        try:
+            error.remote_stacktrace = (_charm().myPe(), text)
+        except AttributeError:              # a class with __slots__
+            return RemoteError(text)
+    error.__traceback__ = None
+    return error
+
+
+def _can_travel(value):
+    import pickle
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        try:
+            import cloudpickle
+            cloudpickle.dumps(value)
+        except Exception:
+            return False
+    return True
+
+
+def _stand_in(error):
+    stand_in = RemoteError(f'{type(error).__name__}: {error}')
+    stand_in.remote_stacktrace = getattr(error, 'remote_stacktrace', None)
+    return stand_in
+
+
+def unsendable(value, reason):
+    """What to send instead of a value, or a list of values, that could not be encoded."""
+    if isinstance(value, list):
+        return [item if _can_travel(item) else unsendable(item, reason) for item in value]
+    if isinstance(value, BaseException):
+        return _stand_in(value)
+    return reason if _can_travel(reason) else _stand_in(reason)
+
+
+def sort_returns(parts):
+    """The values of all PEs' parts of a broadcast with ret=True, in the order of indexes."""
+    if parts is None:
+        return []
+    pairs = []
+    for positions, values in parts:
+        pairs.extend(zip(positions, values))
+    pairs.sort(key=lambda pair: pair[0])
+    return [value for _, value in pairs]
+
+
+def cancelled_error():
+    """The exception that readers of a cancelled future get."""
+    return CancelledError('the future was cancelled')
+
+
+def check_signature(method, count, keywords):
+    """Raise TypeError if an entry method cannot be called so; see SPEC 0.9 on keywords."""
+    import inspect
+    name = method.__qualname__
+    try:
+        signature = inspect.signature(method.function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, *(None,) * count, **(keywords or {}))
+    except TypeError as error:
+        raise TypeError(f'{name}(): {error}') from None
+
+
+def set_readonlies(values):
+    """Take over what main put into the readonlies bag."""
+    from .charm import _readonlies
+    vars(_readonlies).update(values)
+
+
+def _charm():
+    from .charm import charm
+    return charm
+
+
+def program_quiescent():
+    """The job is quiescent and no timer is set: has the program ended, or is it stuck?"""
+    from . import ending
+    ending.program_quiescent()
+
+
+def before_leaving():
+    """The last thing that runs on a PE."""
+    import atexit
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                pass
+
+
+def exit_code(code):
+    """What exit(code) means, as for the interpreter itself: (number, text for the user)."""
+    if code is None:
+        return 0, ''
+    if hasattr(code, '__index__'):      # numpy's ints too: a reduced value may be the code
+        return int(code) & 0xff, ''
+    print(code, file=sys.stderr)
+    return 1, ''
+
+
+def fatal(error):
+    """Report an exception that ends the job. Returns the exit code and a line for the user."""
+    if isinstance(error, SystemExit):
+        return exit_code(error.code)
+    pe = _charm().myPe()
+    remote = getattr(error, 'remote_stacktrace', None)
+    sys.stdout.flush()
+    if isinstance(remote, tuple) and len(remote) == 2:
+        print(f'PE {remote[0]}: exception, raised again on PE {pe}:\n{remote[1].rstrip()}',
+              file=sys.stderr)
+    else:
+        text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+        print(f'PE {pe}: exception:\n{text.rstrip()}', file=sys.stderr)
+    sys.stderr.flush()
+    name = type(error).__name__
+    line = f'{name}: {error}' if str(error) else name
+    return 1, f'PE {pe}: {line}'

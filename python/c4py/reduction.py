@@ -1,0 +1,148 @@
+"""Reducers: how contributions to a reduction are combined."""
+
+import functools
+import operator
+
+from . import _c4py
+from .errors import Charm4PyError
+
+NOP, SUM, PRODUCT, MAX, MIN, AND, OR, XOR, GATHER, CUSTOM = range(10)     # enum reducer_op
+
+_LOGICAL = (AND, OR, XOR)
+_NAMES = {'nop': NOP, 'sum': SUM, 'product': PRODUCT, 'max': MAX, 'min': MIN,
+          'logical_and': AND, 'logical_or': OR, 'logical_xor': XOR, 'gather': GATHER}
+_UFUNCS = {SUM: 'add', PRODUCT: 'multiply', MAX: 'maximum', MIN: 'minimum',
+           AND: 'logical_and', OR: 'logical_or', XOR: 'logical_xor'}
+_PYTHON = {SUM: operator.add, PRODUCT: operator.mul,
+           MAX: lambda a, b: a if a >= b else b, MIN: lambda a, b: a if a <= b else b}
+
+_functions = {}             # function -> reducer
+
+
+class _Reducers:
+    """The reducers by name: ``Reducer.sum``, ``Reducer.max``, ... and what addReducer() adds.
+
+    sum, product, max, min: element by element on arrays and lists.
+    logical_and, logical_or, logical_xor: of bools and arrays of bools.
+    gather: the list of contributions, ordered by the contributors' index.
+    nop: no data; the target is called without an argument.
+    """
+
+    def addReducer(self, func, pre=None, post=None):
+        """Add a reducer of one's own, called ``Reducer.<name of func>``.
+
+        Call it at module level, so that every PE does.
+
+        Parameters:
+            func: takes a list of contributions, of earlier results of func, or of both, in any
+                grouping, and returns their combination.
+            pre: optional; pre(data, chare) gives what is contributed.
+            post: optional; post(result) gives what the target receives.
+        """
+        name = getattr(func, '__name__', None)
+        if name is None or not callable(func):
+            raise Charm4PyError(f'addReducer({func!r}): a reducer is a function with a name')
+        if name in vars(self) or hasattr(type(self), name):
+            raise Charm4PyError(f'Reducer.{name} exists already: give the function another name')
+        reducer = _c4py.Reducer(CUSTOM, name, func, pre, post)
+        setattr(self, name, reducer)
+        _functions[func] = (reducer, post)
+        return reducer
+
+
+Reducer = _Reducers()
+for _name, _op in _NAMES.items():
+    setattr(Reducer, _name, _c4py.Reducer(_op, _name))
+
+
+def find(function):
+    """The reducer that was registered for a function."""
+    try:
+        return _functions[function][0]
+    except (KeyError, TypeError):
+        raise Charm4PyError(f'{function!r} is not a reducer: use Reducer.<name>, or register it '
+                            'with Reducer.addReducer()') from None
+
+
+def by_name(name):
+    """The reducer of a name."""
+    reducer = vars(Reducer).get(name)
+    if reducer is None:
+        raise Charm4PyError(f'Reducer.{name} is not registered on this PE: call addReducer() at '
+                            'module level')
+    return reducer
+
+
+@functools.lru_cache(maxsize=None)
+def _ufunc(op):
+    import numpy
+    return getattr(numpy, _UFUNCS[op])
+
+
+def _is_numpy(value):
+    return type(value).__module__ == 'numpy'
+
+
+def _refuse(reducer, data):
+    raise TypeError(f'Reducer.{reducer.name} cannot combine {type(data).__name__} values: '
+                    + ('it takes bools and arrays of bools' if reducer.op in _LOGICAL
+                       else 'it takes numbers, arrays of numbers and lists of numbers'))
+
+
+def _as_array(reducer, data):
+    import numpy
+    array = numpy.array(data)
+    if array.dtype.kind in 'USO' and not isinstance(data, numpy.ndarray):
+        _refuse(reducer, data)
+    return array
+
+
+def contribution(reducer, data, copy):
+    """A contribution in the form in which it is combined: a scalar or an array.
+
+    Arrays that will be combined in place are copied first: they are the contributor's.
+    """
+    op = reducer.op
+    if type(data) is bool:              # bools stay bools where they mean truth
+        return data if op in (MAX, MIN) else int(data)
+    if isinstance(data, (list, tuple)) or type(data).__module__ == 'array':
+        data, copy = _as_array(reducer, data), False
+    if not _is_numpy(data):
+        if op in _LOGICAL:
+            _refuse(reducer, data)
+        return data
+    if op in _LOGICAL and data.dtype.kind not in 'bO':
+        _refuse(reducer, data)
+    if op in (SUM, PRODUCT) and data.dtype.kind == 'b':
+        return data.astype(int)
+    return data.copy() if copy and hasattr(data, 'shape') and data.shape else data
+
+
+def combine(reducer, a, b, a_owned, b_owned):
+    """Combine two contributions; an owned array may be changed in place and returned."""
+    op = reducer.op
+    if not _is_numpy(a) and not _is_numpy(b):
+        return _PYTHON[op](a, b)
+    ufunc = _ufunc(op)
+    shape, dtype = getattr(a, 'shape', ()), getattr(a, 'dtype', None)
+    if shape == () or shape != getattr(b, 'shape', ()) or dtype != getattr(b, 'dtype', None):
+        return ufunc(a, b)
+    if a_owned:
+        return ufunc(a, b, out=a)
+    if b_owned:
+        return ufunc(a, b, out=b)
+    return ufunc(a, b)
+
+
+def finish(reducer, value):
+    """The combined value as the target receives it."""
+    op = reducer.op
+    if op == GATHER:
+        return [data for _, data in sorted(value, key=operator.itemgetter(0))]
+    if op == CUSTOM:
+        post = _functions[reducer.function][1]
+        return post(value[0]) if post is not None else value[0]
+    shape = getattr(value, 'shape', None)
+    if _is_numpy(value) and (shape == (1,) or shape == () and hasattr(value, 'flags')):
+        return value.reshape(-1)[0]
+    return value

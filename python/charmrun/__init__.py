@@ -1,0 +1,1 @@
+"""The launcher's name in Charm4py."""

@@ -1,0 +1,396 @@
+/*
+ * Collections: what a PE knows about groups, arrays and the main chare, where
+ * their elements are, and how they come into being.
+ */
+#include <string.h>
+
+#include "python/ext/runtime.h"
+
+struct collection *collection_find(uint64_t id)
+{
+    return table_get(&rt.collections, id);
+}
+
+/* Block placement: flattened row-major in contiguous blocks, the first total % P PEs one more. */
+static uint64_t block_first(uint64_t total, uint32_t pe)
+{
+    uint64_t each = total / rt.pes, rest = total % rt.pes;
+
+    return pe * each + (pe < rest ? pe : rest);
+}
+
+uint32_t collection_pe(const struct collection *collection, uint64_t flat)
+{
+    uint64_t each, rest;
+
+    if (collection->placement == PLACE_ON)
+        return collection->on_pe;
+    if (collection->placement == PLACE_EACH)
+        return (uint32_t)flat;
+    each = collection->total / rt.pes;
+    rest = collection->total % rt.pes;
+    if (flat < rest * (each + 1))
+        return (uint32_t)(flat / (each + 1));
+    return (uint32_t)(rest + (flat - rest * (each + 1)) / each);
+}
+
+void collection_participants(const struct collection *collection, uint32_t *first, uint32_t *pes)
+{
+    *first = 0;
+    switch (collection->placement) {
+    case PLACE_ON:
+        *first = collection->on_pe;
+        *pes = 1;
+        break;
+    case PLACE_EACH:
+        *pes = rt.pes;
+        break;
+    default:
+        *pes = collection->total < rt.pes ? (uint32_t)collection->total : rt.pes;
+    }
+}
+
+int64_t collection_flat(const struct collection *collection, const int32_t *index, unsigned ndims)
+{
+    int64_t flat = 0;
+
+    if (ndims != collection->ndims)
+        return -1;
+    for (unsigned i = 0; i < ndims; i++) {
+        if (index[i] < 0 || index[i] >= collection->dims[i])
+            return -1;
+        flat = flat * collection->dims[i] + index[i];
+    }
+    return flat;
+}
+
+PyObject *collection_index(const struct collection *collection, uint64_t flat)
+{
+    PyObject *index;
+
+    if (collection->kind == KIND_GROUP)
+        return PyLong_FromUnsignedLongLong(flat);
+    index = PyTuple_New(collection->ndims);
+    if (index == NULL)
+        return NULL;
+    for (unsigned i = collection->ndims; i-- > 0;) {
+        PyObject *coordinate = PyLong_FromUnsignedLongLong(flat % (uint32_t)collection->dims[i]);
+
+        if (coordinate == NULL) {
+            Py_DECREF(index);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(index, i, coordinate);
+        flat /= (uint32_t)collection->dims[i];
+    }
+    return index;
+}
+
+PyObject *collection_describe(const struct collection *collection, int64_t flat)
+{
+    PyObject *index, *text;
+
+    if (flat < 0 || collection->kind == KIND_MAIN)
+        return new_ref(collection->class->name);
+    index = collection_index(collection, (uint64_t)flat);
+    if (index == NULL)
+        return NULL;
+    if (PyTuple_CheckExact(index) && PyTuple_GET_SIZE(index) == 1)
+        text = PyUnicode_FromFormat("%U[%S]", collection->class->name, PyTuple_GET_ITEM(index, 0));
+    else
+        text = PyUnicode_FromFormat("%U[%S]", collection->class->name, index);
+    Py_DECREF(index);
+    return text;
+}
+
+/* The local part of a description: which positions live here. */
+static void collection_place(struct collection *collection)
+{
+    collection->total = collection->ndims > 0 ? 1 : 0;
+    for (unsigned i = 0; i < collection->ndims; i++)
+        collection->total *= (uint32_t)collection->dims[i];
+    switch (collection->placement) {
+    case PLACE_EACH:
+        collection->first = rt.pe;
+        collection->count = 1;
+        break;
+    case PLACE_ON:
+        collection->first = 0;
+        collection->count = collection->on_pe == rt.pe ? collection->total : 0;
+        break;
+    default:
+        collection->first = block_first(collection->total, rt.pe);
+        collection->count = block_first(collection->total, rt.pe + 1) - collection->first;
+    }
+}
+
+struct collection *collection_intern(const struct collection *description)
+{
+    struct collection *collection = collection_find(description->id);
+
+    if (collection != NULL && (collection->class != NULL || description->class == NULL))
+        return collection;
+    if (collection == NULL) {
+        /* Without a class: a message came before anything told us what it is for. */
+        collection = PyMem_Calloc(1, sizeof(*collection));
+        if (collection == NULL || table_set(&rt.collections, description->id, collection) != 0)
+            goto memory;
+        collection->id = description->id;
+    }
+    collection->class = description->class;
+    collection->kind = description->kind;
+    collection->placement = description->placement;
+    collection->ndims = description->ndims;
+    collection->on_pe = description->on_pe;
+    memcpy(collection->dims, description->dims, sizeof(collection->dims));
+    collection_place(collection);
+    return collection;
+memory:
+    PyMem_Free(collection);
+    PyErr_NoMemory();
+    return NULL;
+}
+
+/* ---- creation ---- */
+
+/* Make the object and let the runtime's part of it be ready before any user code sees it. */
+static Chare *element_allocate(struct collection *collection, uint64_t flat)
+{
+    PyTypeObject *type = (PyTypeObject *)collection->class->type;
+    Chare *chare = (Chare *)type->tp_alloc(type, 0);
+
+    if (chare == NULL)
+        return NULL;
+    chare->collection = collection;
+    chare->flat = flat;
+    return chare;
+}
+
+static int element_construct(Chare *chare, PyObject **args, Py_ssize_t count,
+                             struct completion *completion)
+{
+    ChareClass *class = chare->collection->class;
+    struct reply reply = {.completion = completion};
+    PyObject *init, *tuple, *result;
+    int rc;
+
+    if (!(class->constructor_flags & METHOD_CORO)) {
+        Chare *running = rt.running;
+
+        rt.running = chare;
+        args[-1] = (PyObject *)chare;
+        result = PyObject_VectorcallMethod(
+            names.init, args - 1, (size_t)(count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        rt.running = running;
+        if (result == NULL)
+            return -1;
+        Py_DECREF(result);
+        if (completion == NULL)
+            return 0;
+        completion->remaining--;
+        return 0;
+    }
+    init = PyObject_GetAttr((PyObject *)chare, names.init);
+    if (init == NULL)
+        return -1;
+    tuple = PyTuple_New(count);
+    if (tuple == NULL) {
+        Py_DECREF(init);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        PyTuple_SET_ITEM(tuple, i, new_ref(args[i]));
+    rc = coroutine_start(chare, names.init, init, tuple, NULL, &reply);
+    Py_DECREF(init);
+    Py_DECREF(tuple);
+    return rc;
+}
+
+/* Run what came for the collection before its elements did. */
+static int collection_release_held(struct collection *collection)
+{
+    uint64_t offset = collection->held;
+
+    collection->held = 0;
+    while (offset != 0) {
+        uint64_t next = segment_block(&rt.segment, offset)->next;
+
+        message_requeue(offset);
+        offset = next;
+    }
+    return 0;
+}
+
+/*
+ * Construct the local elements. args[-1] must be writable. All objects exist
+ * before the first constructor runs, so that constructors may call and
+ * contribute; messages wait until all have run.
+ */
+static int collection_construct(struct collection *collection, PyObject **args, Py_ssize_t count,
+                                struct completion *completion)
+{
+    collection->elements =
+        PyMem_Calloc(collection->count ? collection->count : 1, sizeof(*collection->elements));
+    if (collection->elements == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (uint64_t i = 0; i < collection->count; i++) {
+        Chare *chare = element_allocate(collection, collection->first + i);
+
+        if (chare == NULL)
+            return -1;
+        collection->elements[i] = chare;
+        if (element_construct(chare, args, count, completion) != 0)
+            return -1;
+    }
+    collection->created = true;
+    return collection_release_held(collection);
+}
+
+static struct completion *creation_completion(uint32_t source, uint64_t future, uint64_t elements)
+{
+    struct c4p_envelope envelope = {.source = source, .future = future};
+
+    return future == 0 ? NULL : completion_create(&envelope, elements + 1);
+}
+
+/* The completion counts one more than there are elements, so that it ends here at the earliest. */
+static int creation_end(struct completion *completion)
+{
+    if (completion == NULL)
+        return 0;
+    completion->remaining--;
+    return completion->remaining == 0 ? completion_end(completion) : 0;
+}
+
+static int create_local(struct collection *collection, PyObject *const *args, Py_ssize_t count,
+                        uint32_t source, uint64_t future)
+{
+    struct completion *completion = creation_completion(source, future, collection->count);
+    PyObject *stack[8];
+    PyObject **copy = stack;
+    int rc = -1;
+
+    if (future != 0 && completion == NULL)
+        return -1;
+    if (count + 1 > 8)
+        copy = PyMem_New(PyObject *, (size_t)count + 1);
+    if (copy != NULL) {
+        memcpy(copy + 1, args, (size_t)count * sizeof(*args));
+        rc = collection_construct(collection, copy + 1, count, completion);
+    } else {
+        PyErr_NoMemory();
+    }
+    if (copy != stack)
+        PyMem_Free(copy);
+    return rc == 0 ? creation_end(completion) : -1;
+}
+
+static uint64_t new_collection_id(void)
+{
+    return (uint64_t)rt.pe << 32 | ++rt.collection_counter;
+}
+
+/* Tell the other PEs, then construct what is ours: they can work meanwhile. */
+static int create_everywhere(struct collection *collection, PyObject *whole, PyObject *const *args,
+                             Py_ssize_t count, uint64_t future)
+{
+    struct c4p_envelope like = {.kind = C4P_CREATE, .collection = collection->id, .future = future};
+    uint32_t first, pes;
+    PyObject **message = PyMem_New(PyObject *, (size_t)count + 1);
+    int rc = 0;
+
+    if (message == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    message[0] = whole;
+    memcpy(message + 1, args, (size_t)count * sizeof(*args));
+    collection_participants(collection, &first, &pes);
+    /* Ours is not sent: construction on the creating PE is synchronous. */
+    if (rt.pe > first && pes > 0)
+        rc = message_broadcast(&like, first, rt.pe - first < pes ? rt.pe - first : pes, message,
+                               count + 1, NULL);
+    if (rc == 0 && rt.pe + 1 < first + pes)
+        rc = message_broadcast(&like, rt.pe + 1 > first ? rt.pe + 1 : first,
+                               first + pes - (rt.pe + 1 > first ? rt.pe + 1 : first), message,
+                               count + 1, NULL);
+    PyMem_Free(message);
+    if (rc == 0 && rt.pe >= first && rt.pe < first + pes)
+        rc = create_local(collection, args, count, rt.pe, future);
+    return rc;
+}
+
+PyObject *collection_create(struct collection *description, PyObject *const *args, Py_ssize_t count)
+{
+    static const int32_t origin[C4P_MAX_DIMS];
+    struct collection *collection;
+    Future *creation = NULL;
+    uint32_t first, pes;
+    PyObject *proxy, *whole;
+
+    if (runtime_require() != 0)
+        return NULL;
+    if (count >= UINT16_MAX)
+        return runtime_error("%zd constructor arguments are too many: 65,534 is the limit", count);
+    description->id = new_collection_id();
+    collection = collection_intern(description);
+    if (collection == NULL)
+        return NULL;
+    whole = proxy_create(collection, NULL, 0);
+    if (whole == NULL)
+        return NULL;
+    if (coroutine_current() != NULL) {
+        collection_participants(collection, &first, &pes);
+        creation = future_create(FUTURE_COMPLETION, pes);
+        if (creation == NULL)
+            goto error;
+        if (pes == 0 && future_set(creation, Py_None) != 0)
+            goto error;
+    }
+    if (create_everywhere(collection, whole, args, count, creation ? creation->id : 0) != 0)
+        goto error;
+    if (collection->placement == PLACE_ON) {
+        proxy = proxy_create(collection, origin, collection->ndims);
+        Py_DECREF(whole);
+    } else {
+        proxy = whole;
+    }
+    if (proxy != NULL)
+        ((Proxy *)proxy)->creation = (PyObject *)creation;
+    return proxy;
+error:
+    Py_XDECREF(creation);
+    Py_DECREF(whole);
+    return NULL;
+}
+
+int collection_handle_create(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    PyObject **args = PyMem_Calloc((size_t)envelope->args + 2, sizeof(*args));
+    struct collection *collection;
+    int rc;
+
+    if (args == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    rc = message_decode(offset, envelope, args);
+    if (rc == 0) {
+        if (envelope->args < 1 || !PyObject_TypeCheck(args[0], &Proxy_Type)) {
+            PyErr_SetString(PyExc_ValueError, "a creation message lacks its collection");
+            rc = -1;
+        } else {
+            collection = ((Proxy *)args[0])->collection;
+            if (!collection->created)
+                rc = create_local(collection, args + 1, envelope->args - 1, envelope->source,
+                                  envelope->future);
+        }
+        args_release(args, envelope->args);
+    } else if (!PyErr_Occurred()) {
+        rc = 0; /* it waits for its class */
+    }
+    PyMem_Free(args);
+    return rc;
+}

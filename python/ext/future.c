@@ -1,0 +1,641 @@
+/*
+ * Futures: values that will come, readable by any coroutine of the PE that made them.
+ *
+ * A future that values are due for is kept alive by the table of its PE, since
+ * only its number travels. Once it is done the table forgets it.
+ */
+#include <string.h>
+
+#include "python/ext/runtime.h"
+
+/* ---- making ---- */
+
+static Future *future_new(uint32_t owner, uint64_t id)
+{
+    Future *future = PyObject_New(Future, &Future_Type);
+
+    if (future == NULL)
+        return NULL;
+    memset((char *)future + sizeof(PyObject), 0, sizeof(*future) - sizeof(PyObject));
+    future->owner = owner;
+    future->id = id;
+    return future;
+}
+
+Future *future_create(uint8_t mode, uint64_t expected)
+{
+    Future *future = future_new(rt.pe, ++rt.future_counter);
+
+    if (future == NULL)
+        return NULL;
+    future->mode = mode;
+    future->expected = expected;
+    if (table_set(&rt.futures, future->id, future) != 0) {
+        Py_DECREF(future);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    Py_INCREF(future); /* by the table, until it is done */
+    return future;
+}
+
+PyObject *future_resolve(uint32_t owner, uint64_t id)
+{
+    PyObject *future = owner == rt.pe ? table_get(&rt.futures, id) : NULL;
+
+    if (future != NULL)
+        return new_ref(future);
+    return (PyObject *)future_new(owner, id);
+}
+
+void future_set_about(Future *future, PyObject *about)
+{
+    Py_XSETREF(future->about, new_ref(about));
+}
+
+static void future_dealloc(PyObject *self)
+{
+    Future *future = (Future *)self;
+
+    if (future->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    Py_XDECREF(future->value);
+    Py_XDECREF(future->error);
+    Py_XDECREF(future->about);
+    PyMem_Free(future->waiters);
+    PyObject_Free(self);
+}
+
+/* ---- waiting ---- */
+
+int future_add_waiter(Future *future, struct coroutine *coroutine)
+{
+    if (future->waiter_count == future->waiter_room) {
+        uint32_t room = future->waiter_room ? future->waiter_room * 2 : 1;
+        struct coroutine **waiters =
+            PyMem_Realloc(future->waiters, room * sizeof(struct coroutine *));
+
+        if (waiters == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        future->waiters = waiters;
+        future->waiter_room = room;
+    }
+    future->waiters[future->waiter_count++] = coroutine;
+    return 0;
+}
+
+void future_forget_waiter(Future *future, struct coroutine *coroutine)
+{
+    for (uint32_t i = 0; i < future->waiter_count; i++)
+        if (future->waiters[i] == coroutine) {
+            future->waiter_count--;
+            memmove(&future->waiters[i], &future->waiters[i + 1],
+                    (future->waiter_count - i) * sizeof(*future->waiters));
+            return;
+        }
+}
+
+static void future_finish(Future *future)
+{
+    future->done = true;
+    if (table_remove(&rt.futures, future->id) != NULL)
+        Py_DECREF(future);
+}
+
+/* Continue who waits, from the scheduler. */
+static int future_wake(Future *future)
+{
+    uint32_t count = future->waiter_count;
+    struct coroutine **waiters = future->waiters;
+    int rc = 0;
+
+    future->waiters = NULL;
+    future->waiter_count = future->waiter_room = 0;
+    if (count == 1) {
+        struct coroutine *only = waiters[0];
+
+        PyMem_Free(waiters);
+        return coroutine_resume(only);
+    }
+    /* One of them may end the wait of another: so not directly. */
+    for (uint32_t i = 0; i < count; i++)
+        coroutine_make_ready(waiters[i]);
+    PyMem_Free(waiters);
+    return rc;
+}
+
+static void future_wake_later(Future *future)
+{
+    for (uint32_t i = 0; i < future->waiter_count; i++)
+        coroutine_make_ready(future->waiters[i]);
+    future->waiter_count = 0;
+}
+
+/* ---- receiving ---- */
+
+static int future_add(Future *future, PyObject *value)
+{
+    if (PyExceptionInstance_Check(value) && PyObject_IsInstance(value, PyExc_Exception) == 1)
+        Py_XSETREF(future->error, new_ref(value));
+    if (future->expected == 1) {
+        Py_XSETREF(future->value, new_ref(value));
+    } else {
+        if (future->value == NULL && (future->value = PyList_New(0)) == NULL)
+            return -1;
+        if (PyList_Append(future->value, value) != 0)
+            return -1;
+    }
+    if (++future->received == future->expected)
+        future_finish(future);
+    return 0;
+}
+
+int future_set(Future *future, PyObject *value)
+{
+    int rc;
+
+    Py_INCREF(future);
+    future->received = 0;
+    future->expected = 1;
+    rc = future_add(future, value);
+    future_wake_later(future);
+    Py_DECREF(future);
+    return rc;
+}
+
+static int future_too_many(uint64_t id);
+
+int future_deliver(Future *future, PyObject *value)
+{
+    int rc;
+
+    if (future->cancelled)
+        return 0;
+    if (future->done)
+        return future_too_many(future->id);
+    Py_INCREF(future);
+    rc = future_add(future, value);
+    if (future->done)
+        future_wake_later(future);
+    Py_DECREF(future);
+    return rc;
+}
+
+static int future_too_many(uint64_t id)
+{
+    if (id > rt.future_counter)
+        runtime_error("a value for future %llu, which PE %u has not made", (unsigned long long)id,
+                      rt.pe);
+    else
+        runtime_error("future %llu of PE %u received more values than it was made for: "
+                      "Future(num_vals=...) must count all sends",
+                      (unsigned long long)id, rt.pe);
+    return -1;
+}
+
+int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    uint64_t id = envelope->future;
+    PyObject *value[2] = {NULL, NULL};
+    Future *future;
+    int rc;
+
+    if (envelope->args != 1) {
+        message_release(offset);
+        PyErr_SetString(PyExc_ValueError, "a future's message without exactly one value");
+        return -1;
+    }
+    if (message_decode(offset, envelope, value) != 0) {
+        if (!PyErr_Occurred())
+            return 0;
+        if ((future = table_get(&rt.futures, id)) == NULL)
+            return -1;
+        /* The reader of the future learns why its value cannot be had. */
+        PyObject *type, *traceback;
+        PyErr_Fetch(&type, &value[0], &traceback);
+        PyErr_NormalizeException(&type, &value[0], &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    }
+    future = table_get(&rt.futures, id);
+    if (future == NULL || future->mode != FUTURE_VALUES) {
+        Py_XDECREF(value[0]);
+        return future_too_many(id);
+    }
+    Py_INCREF(future);
+    if (future->cancelled) {
+        rc = 0;
+        if (++future->received == future->expected)
+            future_finish(future);
+    } else {
+        rc = future_add(future, value[0]);
+    }
+    Py_XDECREF(value[0]);
+    if (rc == 0 && future->done)
+        rc = future_wake(future);
+    Py_DECREF(future);
+    return rc;
+}
+
+/* One PE's part of a broadcast that somebody waits for. */
+static int completion_take(Future *future, const struct c4p_envelope *envelope, PyObject **args)
+{
+    PyObject *part = NULL;
+    int rc = 0;
+
+    if (envelope->flags & C4P_EXCEPTION) {
+        Py_XSETREF(future->error, new_ref(args[0]));
+    } else if (future->mode == FUTURE_RETURNS && envelope->args == 2) {
+        if (future->value == NULL && (future->value = PyList_New(0)) == NULL)
+            return -1;
+        part = PyTuple_Pack(2, args[0], args[1]);
+        rc = part == NULL ? -1 : PyList_Append(future->value, part);
+        Py_XDECREF(part);
+    }
+    if (++future->received < future->expected || rc != 0)
+        return rc;
+    if (future->mode == FUTURE_RETURNS) {
+        PyObject *parts[1] = {future->value ? future->value : Py_None};
+        PyObject *sorted = runtime_hook("sort_returns", parts, 1);
+
+        if (sorted == NULL)
+            return -1;
+        Py_XSETREF(future->value, sorted);
+    } else {
+        Py_XSETREF(future->value, new_ref(Py_None));
+    }
+    future_finish(future);
+    return 0;
+}
+
+int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    uint64_t id = envelope->future;
+    PyObject *args[3] = {NULL, NULL, NULL};
+    Future *future;
+    int rc;
+
+    if (envelope->args > 2 || (envelope->flags & C4P_EXCEPTION && envelope->args != 1)) {
+        message_release(offset);
+        PyErr_SetString(PyExc_ValueError, "a malformed completion of a broadcast");
+        return -1;
+    }
+    if (envelope->args == 0)
+        message_release(offset);
+    else if (message_decode(offset, envelope, args) != 0)
+        return PyErr_Occurred() ? -1 : 0;
+    future = table_get(&rt.futures, id);
+    if (future == NULL || future->mode == FUTURE_VALUES) {
+        args_release(args, envelope->args);
+        return future_too_many(id);
+    }
+    Py_INCREF(future);
+    rc = completion_take(future, envelope, args);
+    args_release(args, envelope->args);
+    if (rc == 0 && future->done)
+        rc = future_wake(future);
+    Py_DECREF(future);
+    return rc;
+}
+
+int future_send_value(uint32_t owner, uint64_t id, PyObject *value)
+{
+    struct c4p_envelope like = {.kind = C4P_FUTURE, .future = id};
+
+    return message_send(&like, owner, &value, 1, NULL);
+}
+
+/* ---- the type ---- */
+
+static PyObject *future_result(Future *future)
+{
+    if (future->error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(future->error), future->error);
+        return NULL;
+    }
+    return new_ref(future->value ? future->value : Py_None);
+}
+
+static int future_require_owner(const Future *future)
+{
+    if (future->owner == rt.pe && (future->done || future->expected > 0))
+        return 0;
+    if (future->owner == rt.pe)
+        runtime_error("this is a copy of future %llu, which has received its values already: keep "
+                      "the future itself to read it",
+                      (unsigned long long)future->id);
+    else
+        runtime_error("this future belongs to PE %u and can be read only there: from here it can "
+                      "be sent to, or the value passed on",
+                      future->owner);
+    return -1;
+}
+
+/* The one optional argument of get(). NULL with an exception. */
+static PyObject *future_get_timeout(PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
+{
+    Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    if (count + named > 1) {
+        PyErr_Format(PyExc_TypeError, "get() takes at most one argument, timeout (%zd given)",
+                     count + named);
+        return NULL;
+    }
+    if (named == 1 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
+        PyErr_Format(PyExc_TypeError, "get() has no argument %R: its only one is timeout",
+                     PyTuple_GET_ITEM(kwnames, 0));
+        return NULL;
+    }
+    return count + named == 1 ? args[0] : Py_None;
+}
+
+static int future_block(Future *future, struct coroutine *coroutine)
+{
+    int rc = 0;
+
+    while (rc == 0 && !future->done && !coroutine->timed_out) {
+        rc = future_add_waiter(future, coroutine);
+        if (rc == 0) {
+            rc = coroutine_suspend(coroutine, (PyObject *)future);
+            future_forget_waiter(future, coroutine);
+        }
+    }
+    return rc;
+}
+
+static PyObject *future_get(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *kwnames)
+{
+    Future *future = (Future *)self;
+    PyObject *timeout = future_get_timeout(args, count, kwnames);
+    struct coroutine *coroutine;
+    struct timer *timer = NULL;
+    double seconds = 0;
+    int rc;
+
+    if (timeout == NULL)
+        return NULL;
+    if (future->done && future->owner == rt.pe)
+        return future_result(future);
+    if (future_require_owner(future) != 0)
+        return NULL;
+    if (timeout != Py_None && (seconds = PyFloat_AsDouble(timeout)) == -1.0 && PyErr_Occurred())
+        return NULL;
+    coroutine = coroutine_require("Future.get");
+    if (coroutine == NULL)
+        return NULL;
+    if (timeout != Py_None && (timer = timer_add(seconds, NULL, NULL, coroutine)) == NULL)
+        return NULL;
+    coroutine->timed_out = false;
+    rc = future_block(future, coroutine);
+    if (timer != NULL && !coroutine->timed_out)
+        timer_cancel(timer);
+    coroutine->timed_out = false;
+    if (rc != 0)
+        return NULL;
+    if (!future->done) {
+        PyErr_Format(PyExc_TimeoutError, "no value after %S seconds", timeout);
+        return NULL;
+    }
+    return future_result(future);
+}
+
+static PyObject *future_send(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Future *future = (Future *)self;
+
+    if (runtime_require() != 0)
+        return NULL;
+    if (count > 1) {
+        PyErr_Format(PyExc_TypeError, "a future takes one value, not %zd: send a tuple", count);
+        return NULL;
+    }
+    if (future_send_value(future->owner, future->id, count == 1 ? args[0] : Py_None) != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *future_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"value", NULL};
+    PyObject *value = Py_None;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Future", keywords, &value))
+        return NULL;
+    return future_send(self, &value, 1);
+}
+
+static PyObject *future_ready(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((Future *)self)->done);
+}
+
+static PyObject *future_cancel(PyObject *self, PyObject *unused)
+{
+    Future *future = (Future *)self;
+    PyObject *error;
+
+    (void)unused;
+    if (future_require_owner(future) != 0)
+        return NULL;
+    if (future->done)
+        Py_RETURN_FALSE;
+    error = runtime_hook("cancelled_error", NULL, 0);
+    if (error == NULL)
+        return NULL;
+    Py_XSETREF(future->error, error);
+    future->cancelled = future->done = true; /* the table keeps it: values may still come */
+    future_wake_later(future);
+    Py_RETURN_TRUE;
+}
+
+static PyObject *future_reduce(PyObject *self, PyObject *unused)
+{
+    Future *future = (Future *)self;
+    PyObject *function, *result;
+
+    (void)unused;
+    function = PyObject_GetAttrString(rt.hooks, "future_from");
+    if (function == NULL)
+        return NULL;
+    result = Py_BuildValue("N(IK)", function, future->owner, (unsigned long long)future->id);
+    return result;
+}
+
+static PyObject *future_deepcopy(PyObject *self, PyObject *memo)
+{
+    (void)memo;
+    return new_ref(self);
+}
+
+static PyObject *future_repr(PyObject *self)
+{
+    Future *future = (Future *)self;
+
+    return PyUnicode_FromFormat("<c4py.Future %llu of PE %u: %s>", (unsigned long long)future->id,
+                                future->owner,
+                                future->cancelled  ? "cancelled"
+                                : future->done     ? "done"
+                                : future->expected ? "pending"
+                                                   : "remote");
+}
+
+static PyObject *future_about(PyObject *self, void *unused)
+{
+    Future *future = (Future *)self;
+
+    (void)unused;
+    return Py_BuildValue("(OKK)", future->about ? future->about : Py_None,
+                         (unsigned long long)future->received,
+                         (unsigned long long)future->expected);
+}
+
+static Py_hash_t future_hash(PyObject *self)
+{
+    const Future *future = (Future *)self;
+
+    return (Py_hash_t)(future->id * 1000003u ^ future->owner) & PY_SSIZE_T_MAX;
+}
+
+static PyObject *future_compare(PyObject *self, PyObject *other, int op)
+{
+    const Future *a = (Future *)self, *b = (Future *)other;
+    bool equal;
+
+    if ((op != Py_EQ && op != Py_NE) || Py_TYPE(other) != &Future_Type)
+        Py_RETURN_NOTIMPLEMENTED;
+    equal = a->owner == b->owner && a->id == b->id;
+    return PyBool_FromLong(equal == (op == Py_EQ));
+}
+
+/* ---- await ---- */
+
+typedef struct {
+    PyObject_HEAD Future *future;
+} FutureIter;
+
+static void FutureIter_dealloc(PyObject *self)
+{
+    Py_XDECREF(((FutureIter *)self)->future);
+    PyObject_Free(self);
+}
+
+static PyObject *FutureIter_next(PyObject *self)
+{
+    Future *future = ((FutureIter *)self)->future;
+    PyObject *value, *stop;
+
+    if (!future->done)
+        return new_ref((PyObject *)future);
+    value = future_result(future);
+    if (value == NULL)
+        return NULL;
+    /* Through an instance: a tuple as the value must stay one value. */
+    stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, value, NULL);
+    Py_DECREF(value);
+    if (stop != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+    return NULL;
+}
+
+static PyTypeObject FutureIter_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py._c4py.FutureIterator",
+    .tp_basicsize = sizeof(FutureIter),
+    .tp_dealloc = FutureIter_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = FutureIter_next,
+};
+
+static PyObject *future_await(PyObject *self)
+{
+    FutureIter *iterator;
+
+    if (future_require_owner((Future *)self) != 0 || PyType_Ready(&FutureIter_Type) != 0)
+        return NULL;
+    iterator = PyObject_New(FutureIter, &FutureIter_Type);
+    if (iterator != NULL)
+        iterator->future = (Future *)new_ref(self);
+    return (PyObject *)iterator;
+}
+
+/* Suspend the caller until one of the given futures is done. */
+PyObject *future_wait_any(PyObject *self, PyObject *sequence)
+{
+    struct coroutine *coroutine = coroutine_require("charm.wait");
+    PyObject *futures = coroutine ? PySequence_Tuple(sequence) : NULL;
+    Py_ssize_t count, added;
+    bool done = false;
+    int rc = 0;
+
+    (void)self;
+    if (futures == NULL)
+        return NULL;
+    count = PyTuple_GET_SIZE(futures);
+    for (Py_ssize_t i = 0; i < count; i++)
+        done = done || ((Future *)PyTuple_GET_ITEM(futures, i))->done;
+    while (rc == 0 && !done) {
+        for (added = 0; rc == 0 && added < count; added++)
+            rc = future_add_waiter((Future *)PyTuple_GET_ITEM(futures, added), coroutine);
+        if (rc == 0)
+            rc = coroutine_suspend(coroutine, futures);
+        for (Py_ssize_t i = 0; i < added; i++) {
+            future_forget_waiter((Future *)PyTuple_GET_ITEM(futures, i), coroutine);
+            done = done || ((Future *)PyTuple_GET_ITEM(futures, i))->done;
+        }
+    }
+    Py_DECREF(futures);
+    if (rc != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef future_methods[] = {
+    {"get", (PyCFunction)(void (*)(void))future_get, METH_FASTCALL | METH_KEYWORDS,
+     "get(timeout=None)\n--\n\n"
+     "Wait for the value (or the list of `num_vals` values, in order of arrival) and return it.\n\n"
+     "Suspends the calling coroutine; may be called by any number of coroutines of the PE that\n"
+     "made the future, any number of times. If a value is an exception, raises it.\n\n"
+     "timeout: seconds; TimeoutError if they pass first (the future stays usable).\n"
+     "Raises NotThreadedError outside of a coroutine."},
+    {"send", (PyCFunction)(void (*)(void))future_send, METH_FASTCALL,
+     "send(value=None)\n--\n\n"
+     "Send a value to the future, from any PE. Never blocks; the same as calling the future."},
+    {"ready", future_ready, METH_NOARGS, "ready()\n--\n\nTrue if all values have arrived."},
+    {"done", future_ready, METH_NOARGS, "done()\n--\n\nTrue if get() would not wait."},
+    {"cancel", future_cancel, METH_NOARGS,
+     "cancel()\n--\n\n"
+     "Give up waiting: whoever reads the future gets CancelledError, values that still come are\n"
+     "dropped. False if it was done already."},
+    {"__reduce__", future_reduce, METH_NOARGS, NULL},
+    {"__deepcopy__", future_deepcopy, METH_O, NULL},
+    {NULL, NULL, 0, NULL}};
+
+static PyGetSetDef future_getset[] = {
+    {"_about", future_about, NULL, "What it is the outcome of, values received, expected.", NULL},
+    {NULL, NULL, NULL, NULL, NULL}};
+
+static PyAsyncMethods future_async = {.am_await = future_await};
+
+PyTypeObject Future_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py.threads.Future",
+    .tp_basicsize = sizeof(Future),
+    .tp_dealloc = future_dealloc,
+    .tp_repr = future_repr,
+    .tp_as_async = &future_async,
+    .tp_hash = future_hash,
+    .tp_call = future_call,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A value, or several, that will come: made by Future(), by calls with ret=True or\n"
+              "awaitable=True and by allreduce(). Can be sent to other chares, and called.",
+    .tp_richcompare = future_compare,
+    .tp_weaklistoffset = offsetof(Future, weakrefs),
+    .tp_methods = future_methods,
+    .tp_getset = future_getset,
+};

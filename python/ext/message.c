@@ -1,0 +1,406 @@
+/*
+ * Messages: blocks of the segment with an envelope, made here and given back here.
+ */
+#include <string.h>
+
+#include "python/ext/runtime.h"
+
+/* Writers by depth: encoding can run Python code, which can send. */
+#define WRITER_DEPTH 16
+static struct args_writer *writers[WRITER_DEPTH];
+static unsigned writer_depth;
+
+static struct args_writer *writer_take(void)
+{
+    if (writer_depth == WRITER_DEPTH) {
+        PyErr_SetString(PyExc_RecursionError,
+                        "pickling an argument calls remote methods too deeply nested");
+        return NULL;
+    }
+    if (writers[writer_depth] == NULL) {
+        writers[writer_depth] = args_writer_create();
+        if (writers[writer_depth] == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+    }
+    return writers[writer_depth++];
+}
+
+static void writer_give(struct args_writer *writer)
+{
+    args_discard(writer);
+    writer_depth--;
+}
+
+/* ---- blocks ---- */
+
+static void segment_full(size_t size)
+{
+    PyObject *args[2];
+    PyObject *error;
+
+    args[0] = PyLong_FromSize_t(size);
+    args[1] = PyLong_FromUnsignedLongLong(rt.segment.geometry.region_size);
+    if (args[0] && args[1]) {
+        error = runtime_hook("segment_full", args, 2);
+        Py_XDECREF(error);
+    }
+    Py_XDECREF(args[0]);
+    Py_XDECREF(args[1]);
+}
+
+uint64_t message_block(const struct c4p_envelope *like, size_t size)
+{
+    uint64_t offset = region_alloc(rt.region, C4P_ENVELOPE_SIZE + size);
+    struct c4p_envelope *block;
+
+    if (offset == 0) {
+        segment_full(C4P_ENVELOPE_SIZE + size);
+        return 0;
+    }
+    block = segment_block(&rt.segment, offset);
+    memcpy((void *)block, (const void *)like, C4P_ENVELOPE_SIZE);
+    block->body_size = size;
+    block->version = C4P_ENVELOPE_VERSION;
+    block->epoch = rt.segment.geometry.epoch;
+    block->source = rt.pe;
+    return offset;
+}
+
+static uint8_t *block_body(uint64_t offset)
+{
+    return rt.segment.base + offset + C4P_ENVELOPE_SIZE;
+}
+
+static void chain_append(uint64_t *first, uint64_t *last, uint64_t offset)
+{
+    segment_block(&rt.segment, offset)->next = 0;
+    if (*first == 0)
+        *first = offset;
+    else
+        segment_block(&rt.segment, *last)->next = offset;
+    *last = offset;
+}
+
+static void count_sent(void)
+{
+    /* Before the message is queued: quiescence must never see it received and not sent. */
+    atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
+}
+
+void message_requeue(uint64_t offset)
+{
+    count_sent();
+    /* From another thread of the program: the scheduler may be asleep, its inbox wakes it. */
+    if (PyThreadState_Get() != rt.thread)
+        inbox_push(&rt.segment, rt.slot, offset);
+    else
+        chain_append(&rt.local, &rt.local_last, offset);
+}
+
+/* Any message wakes; this one says nothing that is not checked again. */
+void message_nudge(void)
+{
+    if (PyThreadState_Get() != rt.thread && message_send_quiescent(rt.pe) != 0)
+        PyErr_Clear();
+}
+
+static void push(uint64_t offset)
+{
+    struct c4p_envelope *block = segment_block(&rt.segment, offset);
+    uint32_t slot;
+
+    if (rt.held_back && block->target != rt.pe) {
+        count_sent();
+        chain_append(&rt.held, &rt.held_last, offset);
+        return;
+    }
+    if (block->target == rt.pe) {
+        message_requeue(offset);
+        return;
+    }
+    count_sent();
+    slot = segment_slot(&rt.segment, block->target);
+    inbox_push(&rt.segment,
+               slot < rt.segment.geometry.slots ? slot : segment_router_slot(&rt.segment), offset);
+}
+
+int message_let_go(void)
+{
+    uint64_t offset = rt.held;
+
+    rt.held_back = false;
+    rt.held = 0;
+    while (offset != 0) {
+        struct c4p_envelope *block = segment_block(&rt.segment, offset);
+        uint64_t next = block->next;
+
+        inbox_push(&rt.segment, segment_slot(&rt.segment, block->target), offset);
+        offset = next;
+    }
+    return 0;
+}
+
+/* ---- sending ---- */
+
+uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count)
+{
+    struct args_writer *writer = writer_take();
+    uint64_t offset = 0;
+
+    if (writer == NULL)
+        return 0;
+    if (args_encode(writer, args, count, NULL) == 0 &&
+        (offset = message_block(like, args_size(writer))) != 0) {
+        args_copy(writer, block_body(offset));
+        segment_block(&rt.segment, offset)->args = (uint16_t)count;
+    }
+    writer_give(writer);
+    return offset;
+}
+
+int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *const *args,
+                 Py_ssize_t count, PyObject *keywords)
+{
+    struct args_writer *writer = writer_take();
+    uint64_t offset;
+
+    if (writer == NULL)
+        return -1;
+    if (args_encode(writer, args, count, keywords) != 0 ||
+        (offset = message_block(like, args_size(writer))) == 0) {
+        writer_give(writer);
+        return -1;
+    }
+    args_copy(writer, block_body(offset));
+    writer_give(writer);
+    segment_block(&rt.segment, offset)->target = target;
+    segment_block(&rt.segment, offset)->args = (uint16_t)count;
+    push(offset);
+    return 0;
+}
+
+/* One message for each PE with a copy of the body. */
+static int broadcast_copies(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                            struct args_writer *writer, uint16_t count)
+{
+    size_t size = args_size(writer);
+    uint64_t original = 0;
+
+    for (uint32_t i = 0; i < pes; i++) {
+        uint64_t offset = message_block(like, size);
+
+        if (offset == 0)
+            return -1;
+        segment_block(&rt.segment, offset)->target = first + i;
+        segment_block(&rt.segment, offset)->args = count;
+        if (i == 0)
+            args_copy(writer, block_body(offset));
+        else
+            memcpy(block_body(offset), block_body(original), size);
+        if (i == 0)
+            original = offset;
+        else
+            push(offset);
+    }
+    push(original); /* last: until now it was the model of the others */
+    return 0;
+}
+
+/* One block for the body, one small message for each PE that refers to it. */
+static int broadcast_shared(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                            struct args_writer *writer, uint16_t count)
+{
+    size_t size = args_size(writer);
+    uint64_t body = message_block(like, size);
+
+    if (body == 0)
+        return -1;
+    args_copy(writer, block_body(body));
+    atomic_store_explicit(&segment_block(&rt.segment, body)->refs, pes, memory_order_relaxed);
+    for (uint32_t i = 0; i < pes; i++) {
+        uint64_t offset = message_block(like, 0);
+
+        if (offset == 0) {
+            /* Those that are out keep it; ours go back. */
+            if (atomic_fetch_sub(&segment_block(&rt.segment, body)->refs, pes - i) == pes - i)
+                region_free(rt.region, body);
+            return -1;
+        }
+        segment_block(&rt.segment, offset)->target = first + i;
+        segment_block(&rt.segment, offset)->args = count;
+        segment_block(&rt.segment, offset)->body = body;
+        segment_block(&rt.segment, offset)->body_size = size;
+        push(offset);
+    }
+    return 0;
+}
+
+int message_broadcast(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                      PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    struct args_writer *writer;
+    int rc;
+
+    if (pes == 0)
+        return 0;
+    if (pes == 1)
+        return message_send(like, first, args, count, keywords);
+    writer = writer_take();
+    if (writer == NULL)
+        return -1;
+    rc = args_encode(writer, args, count, keywords);
+    if (rc == 0) {
+        if (args_size(writer) <= BROADCAST_COPY_MAX)
+            rc = broadcast_copies(like, first, pes, writer, (uint16_t)count);
+        else
+            rc = broadcast_shared(like, first, pes, writer, (uint16_t)count);
+    }
+    writer_give(writer);
+    return rc;
+}
+
+int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_t size)
+{
+    struct c4p_envelope like = {.kind = kind, .sequence = sequence};
+    uint64_t offset = message_block(&like, size);
+
+    if (offset == 0)
+        return -1;
+    segment_block(&rt.segment, offset)->target = C4P_ROUTER | rt.segment.geometry.node;
+    if (size > 0)
+        memcpy(block_body(offset), text, size);
+    inbox_push(&rt.segment, segment_router_slot(&rt.segment), offset);
+    return 0;
+}
+
+int message_send_quiescent(uint32_t pe)
+{
+    struct c4p_envelope like = {.kind = C4P_QUIESCENT};
+    uint64_t offset = message_block(&like, 0);
+
+    if (offset == 0)
+        return -1;
+    segment_block(&rt.segment, offset)->target = pe;
+    inbox_push(&rt.segment, segment_slot(&rt.segment, pe), offset);
+    return 0;
+}
+
+/* ---- receiving ---- */
+
+/* A block that arrays point into; returned when the last of them dies. */
+typedef struct {
+    PyObject_HEAD uint64_t offset;
+} Block;
+
+static void block_return(uint64_t offset)
+{
+    struct c4p_envelope *block = segment_block(&rt.segment, offset);
+
+    if (segment_owner(&rt.segment, offset) == rt.slot)
+        region_free(rt.region, offset);
+    else
+        region_returns_add(&rt.returns, offset, block->body_size > REGION_SPAN);
+}
+
+/* The body's block, if the message shares one, has one reader less. */
+static void body_release(uint64_t body)
+{
+    struct c4p_envelope *block = segment_block(&rt.segment, body);
+
+    if (atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1)
+        block_return(body);
+}
+
+void message_release(uint64_t offset)
+{
+    uint64_t body = segment_block(&rt.segment, offset)->body;
+
+    if (body != 0 && segment_offset_valid(&rt.segment, body))
+        body_release(body);
+    block_return(offset);
+}
+
+static void Block_dealloc(PyObject *self)
+{
+    uint64_t offset = ((Block *)self)->offset;
+
+    if (offset != 0 && rt.attached) /* a forked child is no PE: the block is its parent's */
+        message_release(offset);
+    PyObject_Free(self);
+}
+
+PyTypeObject Block_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py._c4py.Block",
+    .tp_basicsize = sizeof(Block),
+    .tp_dealloc = Block_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "A message in the segment that arrays point into.",
+};
+
+struct pin_context {
+    uint64_t offset;
+    PyObject *block;
+};
+
+static PyObject *pin_object(void *context)
+{
+    struct pin_context *pin = context;
+
+    if (pin->block == NULL) {
+        Block *block = PyObject_New(Block, &Block_Type);
+
+        if (block == NULL)
+            return NULL;
+        block->offset = pin->offset;
+        pin->block = (PyObject *)block;
+    }
+    return new_ref(pin->block);
+}
+
+/* Arrays may stay in the block unless others read it too, or its owner runs short of room. */
+static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
+{
+    const struct segment_endpoint *owner =
+        segment_endpoint(&rt.segment, segment_owner(&rt.segment, holder));
+
+    if (envelope->body != 0 &&
+        atomic_load_explicit(&segment_block(&rt.segment, holder)->refs, memory_order_acquire) != 1)
+        return false;
+    return atomic_load_explicit(&owner->used, memory_order_relaxed) <
+           rt.segment.geometry.region_size / 2;
+}
+
+int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObject **out)
+{
+    uint64_t holder = envelope->body != 0 ? envelope->body : offset;
+    struct pin_context context = {offset, NULL};
+    struct args_pin pin = {pin_object, &context};
+    int rc;
+
+    if (!segment_offset_valid(&rt.segment, holder) ||
+        envelope->body_size > segment_room(&rt.segment, holder) - C4P_ENVELOPE_SIZE) {
+        PyErr_SetString(PyExc_ValueError, "a message's body lies outside of its block");
+        message_release(offset);
+        return -1;
+    }
+    rc = args_decode(block_body(holder), envelope->body_size, envelope->args,
+                     envelope->flags & C4P_KEYWORDS, may_pin(holder, envelope) ? &pin : NULL, out);
+    if (rc != 0 && class_missing(offset, envelope)) {
+        if (context.block != NULL)
+            ((Block *)context.block)->offset = 0; /* the message is kept for another try */
+        Py_XDECREF(context.block);
+    } else if (context.block != NULL) {
+        Py_DECREF(context.block); /* the arrays hold it, or nobody: then it goes now */
+    } else {
+        message_release(offset);
+    }
+    return rc;
+}
+
+void args_release(PyObject **args, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++)
+        Py_CLEAR(args[i]);
+}

@@ -1,0 +1,121 @@
+/*
+ * Quiescence: no message queued, in flight or being handled anywhere in the job.
+ *
+ * Every PE shows in the segment how many messages it has sent (counted before
+ * they are queued) and how many it has handled to the end. Reading first all
+ * that were handled, then all that were sent, equal sums mean that between the
+ * two readings there was an instant at which nothing was under way: both only
+ * grow, so at that instant handled was at least, and sent at most, what was
+ * read. (Mattern, "Algorithms for distributed termination detection", 1987.)
+ *
+ * A PE looks before it goes to sleep: the last one to become idle sees it.
+ * Nobody has to be asked, so no PE that is busy delays anything but by being
+ * busy. What else runs on a PE (main, timers, wake-ups) counts as a message.
+ */
+#include "python/ext/runtime.h"
+
+static PyObject *callbacks; /* those that wait on this PE */
+
+/* The sum of messages if all are handled, else UINT64_MAX. */
+static uint64_t quiet_total(void)
+{
+    uint64_t processed = 0, sent = 0;
+    uint32_t count = rt.segment.geometry.local_pes;
+
+    for (uint32_t i = 0; i < count; i++)
+        processed += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->processed,
+                                          memory_order_acquire);
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t i = 0; i < count; i++)
+        sent += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->sent, memory_order_acquire);
+    return sent == processed ? sent : UINT64_MAX;
+}
+
+/* Could anything still happen by itself, or has a PE not come up yet? */
+static bool nothing_to_come(void)
+{
+    for (uint32_t i = 0; i < rt.segment.geometry.local_pes; i++) {
+        const struct segment_endpoint *endpoint = segment_endpoint(&rt.segment, i);
+
+        if (atomic_load(&endpoint->timers) != 0 ||
+            atomic_load(&endpoint->status) != ENDPOINT_STARTED)
+            return false;
+    }
+    return true;
+}
+
+int quiescence_check(void)
+{
+    uint64_t total;
+    bool wanted = false;
+
+    /* Our own last count must be visible before we read the others': one of two PEs that become
+     * idle together then sees both. */
+    atomic_thread_fence(memory_order_seq_cst);
+    total = quiet_total();
+    if (total == UINT64_MAX || total == rt.quiet)
+        return 0;
+    rt.quiet = total;
+    for (uint32_t i = 0; i < rt.segment.geometry.local_pes; i++) {
+        if (atomic_load(&segment_endpoint(&rt.segment, i)->quiescence_wanted) == 0)
+            continue;
+        wanted = true;
+        if (message_send_quiescent(rt.segment.geometry.first_pe + i) != 0)
+            return -1;
+    }
+    /* PE 0 finds out whether the program has ended. */
+    if (!wanted && nothing_to_come() && message_send_quiescent(0) != 0)
+        return -1;
+    return 0;
+}
+
+static int release_callbacks(void)
+{
+    PyObject *released = callbacks;
+    int rc = 0;
+
+    callbacks = NULL;
+    atomic_store(&rt.self->quiescence_wanted, 0);
+    runtime_activity_begin();
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(released); i++)
+        rc = callback_invoke(PyList_GET_ITEM(released, i), NULL);
+    Py_DECREF(released);
+    if (rc == 0)
+        runtime_activity_end();
+    return rc;
+}
+
+/* Somebody saw quiescence. It may be over by now: then it will be seen again. */
+int quiescence_handle(void)
+{
+    PyObject *result;
+
+    if (quiet_total() == UINT64_MAX)
+        return 0;
+    if (callbacks != NULL)
+        return release_callbacks();
+    if (rt.pe != 0 || !nothing_to_come())
+        return 0;
+    result = runtime_hook("program_quiescent", NULL, 0);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+PyObject *quiescence_start(PyObject *self, PyObject *callback)
+{
+    (void)self;
+    if (runtime_require() != 0)
+        return NULL;
+    if (Py_TYPE(callback) != &Future_Type && Py_TYPE(callback) != &BoundMethod_Type) {
+        PyErr_SetString(PyExc_TypeError,
+                        "startQD() needs a callback: a future, or a method of a proxy");
+        return NULL;
+    }
+    if (callbacks == NULL && (callbacks = PyList_New(0)) == NULL)
+        return NULL;
+    if (PyList_Append(callbacks, callback) != 0)
+        return NULL;
+    atomic_fetch_add(&rt.self->quiescence_wanted, 1);
+    rt.quiet = UINT64_MAX; /* the same total must be announced again: somebody new waits */
+    Py_RETURN_NONE;
+}
