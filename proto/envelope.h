@@ -39,8 +39,8 @@
  * the argument encoding of args.h.
  */
 enum c4p_kind {
-    C4P_CALL = 1,     /* invoke `method` of one element, or of all local ones (C4P_BROADCAST); args */
-    C4P_CREATE,       /* make the local elements of a collection; args: descriptor, constructor arguments */
+    C4P_CALL = 1, /* invoke `method` of one element, or of all local ones (C4P_BROADCAST); args */
+    C4P_CREATE, /* make the local elements of a collection; args: descriptor, constructor arguments */
     C4P_FUTURE,       /* one value for `future` of the target PE; args: the value */
     C4P_COMPLETION,   /* one PE's part of a broadcast's completion; args: values or exception */
     C4P_PARTIAL,      /* one PE's part of reduction `sequence`; args: the partial result */
@@ -50,8 +50,8 @@ enum c4p_kind {
     C4P_CLASS,        /* here it is; args: hash, module, qualified name, pickle or None */
     C4P_READONLIES,   /* the attributes of the readonlies bag; args: dict */
     C4P_STARTED,      /* PE to router: charm.start() was reached */
-    C4P_EXIT,         /* PE to router: end the job with code `sequence`; body: UTF-8 text for stderr */
-    C4P_STOP,         /* router to PE: flush and leave */
+    C4P_EXIT, /* PE to router: end the job with code `sequence`; body: UTF-8 text for stderr */
+    C4P_STOP, /* router to PE: flush and leave */
     C4P_KINDS
 };
 

