@@ -14,7 +14,7 @@ static uint32_t *inbox_futex(const struct segment *segment, uint32_t slot)
     return (uint32_t *)(void *)&segment_endpoint(segment, slot)->inbox;
 }
 
-void inbox_wake(const struct segment *segment, uint32_t slot)
+static void sleeper_wake(const struct segment *segment, uint32_t slot)
 {
     uint64_t one = 1;
 
@@ -28,6 +28,13 @@ void inbox_wake(const struct segment *segment, uint32_t slot)
     syscall(SYS_futex, inbox_futex(segment, slot), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+void inbox_wake(const struct segment *segment, uint32_t slot)
+{
+    /* Who has announced sleep and is not in the kernel yet is reached by the word, not by the wake. */
+    inbox_announce_awake(segment, slot);
+    sleeper_wake(segment, slot);
+}
+
 void inbox_push(const struct segment *segment, uint32_t slot, uint64_t offset)
 {
     struct segment_endpoint *endpoint = segment_endpoint(segment, slot);
@@ -39,20 +46,22 @@ void inbox_push(const struct segment *segment, uint32_t slot, uint64_t offset)
     while (!atomic_compare_exchange_weak_explicit(&endpoint->inbox, &newest, offset,
                                                   memory_order_seq_cst, memory_order_relaxed));
     if (newest == INBOX_ASLEEP)
-        inbox_wake(segment, slot);
+        sleeper_wake(segment, slot);
 }
 
 uint64_t inbox_take(const struct segment *segment, uint32_t slot)
 {
     struct segment_endpoint *endpoint = segment_endpoint(segment, slot);
-    uint64_t offset, oldest = 0;
+    uint64_t newest, offset, oldest = 0;
     uint32_t length = 0;
 
+    errno = 0;
     if (!inbox_has_mail(segment, slot))
         return 0;
-    offset = atomic_exchange_explicit(&endpoint->inbox, 0, memory_order_acquire);
-    if (offset <= INBOX_ASLEEP)
+    newest = atomic_exchange_explicit(&endpoint->inbox, 0, memory_order_acquire);
+    if (newest <= INBOX_ASLEEP)
         return 0;
+    offset = newest;
     while (offset != 0) {
         struct c4p_envelope *block;
         uint64_t next;
@@ -66,6 +75,11 @@ uint64_t inbox_take(const struct segment *segment, uint32_t slot)
         block->next = oldest;
         oldest = offset;
         offset = next;
+    }
+    /* A chain that runs into itself is walked back, over the links turned so far, to where it began. */
+    if (oldest == newest && length > 1) {
+        errno = EBADMSG;
+        return 0;
     }
     return oldest;
 }

@@ -43,11 +43,24 @@ static inline bool inbox_has_mail(const struct segment *segment, uint32_t slot)
 
 /*
  * Take all mail. Returns the offset of the oldest message, linked by
- * envelope.next to the newest, which links to 0; 0 if there was none. Sets
- * errno to EBADMSG and returns 0 if a link is not a valid offset or the chain
- * does not end: the segment is corrupt.
+ * envelope.next to the newest, which links to 0; 0 with errno 0 if there was
+ * none; 0 with errno EBADMSG if a link is not a valid offset or the chain does
+ * not end: the segment is corrupt.
  */
 uint64_t inbox_take(const struct segment *segment, uint32_t slot);
+
+/*
+ * The message after one that inbox_take() gave, 0 behind the last. For who must
+ * not trust the senders: they can still write to the links, so each is checked
+ * again, once, when it is followed (before the block is handed on). Such a
+ * consumer also limits how many messages it handles in one go.
+ */
+static inline uint64_t inbox_next(const struct segment *segment, uint64_t offset)
+{
+    uint64_t next = *(const volatile uint64_t *)&segment_block(segment, offset)->next;
+
+    return segment_offset_valid(segment, next) ? next : 0;
+}
 
 /*
  * Announce sleep: afterwards a producer wakes us. Returns false, and nothing
@@ -65,7 +78,10 @@ int inbox_sleep(const struct segment *segment, uint32_t slot, int64_t timeout_ns
 /* Withdraw the announcement without sleeping (for the router, which sleeps in its event loop). */
 void inbox_announce_awake(const struct segment *segment, uint32_t slot);
 
-/* Wake a consumer whatever its inbox holds: after the death of a producer, or at the job's end. */
+/*
+ * Wake a consumer whatever its inbox holds, and withdraw its announcement: after
+ * the death of a producer, or at the job's end. Its sleep ends, or does not begin.
+ */
 void inbox_wake(const struct segment *segment, uint32_t slot);
 
 #endif
