@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define GRANULE CACHE_LINE
+#define SPAN_GRANULES (REGION_SPAN / GRANULE)
 #define NO_SPAN UINT32_MAX
 #define CLASSES 15
 #define BINS 128
@@ -13,7 +14,15 @@ static const uint16_t class_size[CLASSES] = {128,  192,  256,  384,  512,  768, 
                                              2048, 3072, 4096, 6144, 8192, 12288, 16384};
 
 /* What a span is. A run's first span carries its length; its last one too while it is free. */
-enum span_kind { SPAN_UNUSED = 0, SPAN_SMALL, SPAN_RUN, SPAN_RUN_INNER, SPAN_FREE, SPAN_FREE_INNER };
+enum span_kind {
+    SPAN_UNUSED = 0,
+    SPAN_SMALL,
+    SPAN_EMPTY, /* was SPAN_SMALL, all its blocks are free: about to become a run */
+    SPAN_RUN,
+    SPAN_RUN_INNER,
+    SPAN_FREE,
+    SPAN_FREE_INNER
+};
 
 struct span {
     uint8_t kind;  /* enum span_kind */
@@ -32,29 +41,23 @@ struct stack {
 struct region {
     const struct segment *segment;
     uint32_t slot;
-    uint64_t start;        /* offset of the region in the segment */
-    uint32_t spans;        /* spans in the region */
-    uint32_t frontier;     /* spans from here on were never used, or merged back */
-    uint64_t used;         /* bytes allocated */
+    uint64_t start;    /* offset of the region in the segment */
+    uint32_t spans;    /* spans in the region */
+    uint32_t frontier; /* spans from here on were never used, or merged back */
+    uint64_t used;     /* bytes allocated */
     struct stack free[CLASSES];
-    uint32_t bins[BINS];   /* heads of the lists of free runs */
-    uint64_t filled[2];    /* bit set: that bin is not empty */
+    uint32_t bins[BINS]; /* heads of the lists of free runs */
+    uint64_t filled[2];  /* bit set: that bin is not empty */
     struct span *span;
-    uint64_t *allocated;   /* one bit a granule: a block starts here and is allocated */
+    uint64_t *allocated; /* one bit a granule: a block starts here and is allocated */
 };
 
-static uint8_t class_of_size[REGION_MAX_SMALL / GRANULE + 1];
-
-static void class_table_fill(void)
-{
-    unsigned class = 0;
-
-    for (unsigned units = 0; units <= REGION_MAX_SMALL / GRANULE; units++) {
-        if (units * GRANULE > class_size[class])
-            class++;
-        class_of_size[units] = (uint8_t)class;
-    }
-}
+/* The smallest class for so many granules. */
+static const uint8_t class_of_size[REGION_MAX_SMALL / GRANULE + 1] = {
+    [0 ... 2] = 0,    [3] = 1,          [4] = 2,           [5 ... 6] = 3,      [7 ... 8] = 4,
+    [9 ... 12] = 5,   [13 ... 16] = 6,  [17 ... 24] = 7,   [25 ... 32] = 8,    [33 ... 48] = 9,
+    [49 ... 64] = 10, [65 ... 96] = 11, [97 ... 128] = 12, [129 ... 192] = 13, [193 ... 256] = 14,
+};
 
 /* Lengths 1..31 have a bin each; above, four bins for each doubling. Rounds down. */
 static unsigned bin_of_length(uint32_t length)
@@ -73,8 +76,6 @@ struct region *region_create(const struct segment *segment, uint32_t slot)
 
     if (region == NULL)
         return NULL;
-    if (class_of_size[REGION_MAX_SMALL / GRANULE] == 0)
-        class_table_fill();
     region->segment = segment;
     region->slot = slot;
     region->start = segment->geometry.regions + slot * segment->geometry.region_size;
@@ -82,7 +83,7 @@ struct region *region_create(const struct segment *segment, uint32_t slot)
     memset(region->bins, 0xff, sizeof(region->bins));
     /* calloc() of these sizes maps zero pages: only what is used is ever touched. */
     region->span = calloc(region->spans, sizeof(*region->span));
-    region->allocated = calloc(region->spans, REGION_SPAN / GRANULE / 8);
+    region->allocated = calloc(region->spans, SPAN_GRANULES / 8);
     if (region->span == NULL || region->allocated == NULL) {
         region_destroy(region);
         errno = ENOMEM;
@@ -95,7 +96,7 @@ void region_destroy(struct region *region)
 {
     if (region == NULL)
         return;
-    for (unsigned class = 0; class < CLASSES; class++)
+    for (unsigned class = 0; class < CLASSES; class ++)
         free(region->free[class].items);
     free(region->span);
     free(region->allocated);
@@ -213,7 +214,7 @@ static uint32_t run_find(struct region *region, uint32_t length)
     return NO_SPAN;
 }
 
-static uint32_t run_alloc(struct region *region, uint32_t length)
+static uint32_t run_take(struct region *region, uint32_t length)
 {
     uint32_t first = run_find(region, length);
     uint32_t rest;
@@ -229,6 +230,61 @@ static uint32_t run_alloc(struct region *region, uint32_t length)
         return NO_SPAN;
     first = region->frontier;
     region->frontier += length;
+    return first;
+}
+
+/* Drop the blocks of empty spans from the stacks of free blocks. */
+static void stacks_filter(struct region *region)
+{
+    for (unsigned class = 0; class < CLASSES; class ++) {
+        struct stack *stack = &region->free[class];
+        uint32_t kept = 0;
+
+        for (uint32_t i = 0; i < stack->count; i++)
+            if (region->span[stack->items[i] / SPAN_GRANULES].kind == SPAN_SMALL)
+                stack->items[kept++] = stack->items[i];
+        stack->count = kept;
+    }
+}
+
+/* Make runs again of the spans whose small blocks are all free. Returns whether there were any. */
+static bool small_spans_recover(struct region *region)
+{
+    bool found = false;
+
+    for (uint32_t i = 0; i < region->frontier; i++) {
+        struct span *span = &region->span[i];
+        const uint64_t *allocated = &region->allocated[(size_t)i * (SPAN_GRANULES / 64)];
+        uint64_t any = 0;
+
+        if (span->kind != SPAN_SMALL)
+            continue;
+        for (unsigned word = 0; word < SPAN_GRANULES / 64; word++)
+            any |= allocated[word];
+        if (any != 0)
+            continue;
+        span->kind = SPAN_EMPTY;
+        region->free[span->class].total -= REGION_SPAN / class_size[span->class];
+        found = true;
+    }
+    if (!found)
+        return false;
+    stacks_filter(region);
+    for (uint32_t i = 0; i < region->frontier; i++)
+        if (region->span[i].kind == SPAN_EMPTY) {
+            region->span[i].kind = SPAN_UNUSED;
+            run_free(region, i, 1);
+        }
+    return true;
+}
+
+/* Empty spans of small blocks are looked for only when nothing else is left: it takes a while. */
+static uint32_t run_alloc(struct region *region, uint32_t length)
+{
+    uint32_t first = run_take(region, length);
+
+    if (first == NO_SPAN && small_spans_recover(region))
+        first = run_take(region, length);
     return first;
 }
 
@@ -265,8 +321,8 @@ static int class_refill(struct region *region, unsigned class)
         return -1;
     stack->total += count;
     region->span[first].kind = SPAN_SMALL;
-    region->span[first].class = (uint8_t)class;
-    base = first * (REGION_SPAN / GRANULE);
+    region->span[first].class = (uint8_t) class;
+    base = first * SPAN_GRANULES;
     /* Highest first, so that the lowest address is handed out first. */
     for (uint32_t i = count; i-- > 0;)
         stack->items[stack->count++] = base + i * (class_size[class] / GRANULE);
@@ -310,7 +366,7 @@ static uint64_t large_alloc(struct region *region, size_t size)
     region->span[first].length = length;
     if (length > 1)
         region->span[first + length - 1].kind = SPAN_RUN_INNER;
-    granule_set(region, (uint64_t)first * (REGION_SPAN / GRANULE));
+    granule_set(region, (uint64_t)first * SPAN_GRANULES);
     region_used_add(region, (int64_t)length * REGION_SPAN);
     return region->start + (uint64_t)first * REGION_SPAN;
 }
