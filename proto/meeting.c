@@ -31,19 +31,38 @@ static void bucket_unlock(struct segment_bucket *bucket)
     atomic_store_explicit(&bucket->lock, 0, memory_order_release);
 }
 
-/* Find the reduction's first partial. *link is the field that holds its offset. */
+/* A walk along links that anybody may have written: it ends, also when they form a circle. */
+struct walk {
+    uint64_t mark; /* a block passed earlier (Brent's algorithm: at each power of two steps) */
+    uint64_t steps, next_mark;
+};
+
+/* May the walk go on to `offset`? */
+static bool walk_step(const struct segment *segment, struct walk *walk, uint64_t offset)
+{
+    if (!segment_offset_valid(segment, offset) || offset == walk->mark)
+        return false;
+    if (walk->steps++ == walk->next_mark) {
+        walk->mark = offset;
+        walk->next_mark = 2 * walk->steps;
+    }
+    return true;
+}
+
+/* Find the reduction's first partial. *before is the one ahead of it in the bucket, NULL if none. */
 static struct c4p_envelope *bucket_find(const struct segment *segment,
-                                        struct segment_bucket *bucket,
-                                        uint64_t collection, uint32_t sequence,
-                                        struct c4p_envelope **before, bool *corrupt)
+                                        struct segment_bucket *bucket, uint64_t collection,
+                                        uint32_t sequence, struct c4p_envelope **before,
+                                        bool *corrupt)
 {
     uint64_t offset = atomic_load_explicit(&bucket->first, memory_order_relaxed);
+    struct walk walk = {0};
 
     *before = NULL;
     while (offset != 0) {
         struct c4p_envelope *block;
 
-        if (!segment_offset_valid(segment, offset)) {
+        if (!walk_step(segment, &walk, offset)) {
             *corrupt = true;
             return NULL;
         }
@@ -56,18 +75,22 @@ static struct c4p_envelope *bucket_find(const struct segment *segment,
     return NULL;
 }
 
-/* Turn the partials of one reduction, linked by `body`, into a chain linked by `next`. */
-static uint64_t chain_by_next(const struct segment *segment, uint64_t offset)
+/* Turn the partials of one reduction, linked by `body`, into a chain linked by `next`. 0: corrupt. */
+static uint64_t chain_by_next(const struct segment *segment, uint64_t first)
 {
-    uint64_t first = offset;
+    struct walk walk = {0};
 
-    while (offset != 0 && segment_offset_valid(segment, offset)) {
-        struct c4p_envelope *block = segment_block(segment, offset);
+    for (uint64_t offset = first; offset != 0;) {
+        struct c4p_envelope *block;
 
+        if (!walk_step(segment, &walk, offset))
+            return 0;
+        block = segment_block(segment, offset);
         offset = block->body;
         block->next = offset;
-        block->body = 0;
     }
+    for (uint64_t offset = first; offset != 0; offset = segment_block(segment, offset)->next)
+        segment_block(segment, offset)->body = 0;
     return first;
 }
 
@@ -97,6 +120,7 @@ static bool meeting_join(const struct segment *segment, uint64_t collection, uin
     bool corrupt = false, complete = false;
 
     *others = 0;
+    errno = 0;
     if (count >= expected)
         return true;
     bucket_lock(bucket);
@@ -115,11 +139,13 @@ static bool meeting_join(const struct segment *segment, uint64_t collection, uin
         atomic_store_explicit(&bucket->first, offset, memory_order_relaxed);
     }
     bucket_unlock(bucket);
+    if (complete) {
+        *others = chain_by_next(segment, *others);
+        corrupt = *others == 0;
+    }
     if (corrupt)
         errno = EBADMSG;
-    if (complete)
-        *others = chain_by_next(segment, *others);
-    return complete;
+    return complete && !corrupt;
 }
 
 bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t count,

@@ -26,8 +26,8 @@
  *
  * Returns true if they are complete now: *others is the chain (envelope.next,
  * 0 ends it) of the partials brought earlier, and these and the caller's own
- * block are the caller's. Otherwise the block stays here until the last one
- * comes. Sets *others to 0 and errno to EBADMSG if the table is corrupt.
+ * block are the caller's. Otherwise false with errno 0: the block stays here
+ * until the last one comes. False with errno EBADMSG if the table is corrupt.
  */
 bool meeting_arrive(const struct segment *segment, uint64_t offset, uint64_t count,
                     uint64_t expected, uint64_t *others);
