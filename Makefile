@@ -36,7 +36,7 @@ WERROR := $(if $(wildcard .git),$(shell \
 	version=$$($(CC) -dumpversion 2>/dev/null); [[ $${version%%.*} -le $(NEWEST) ]] && echo -Werror))
 endif
 
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n "s/^__version__ = '\(.*\)'/\1/p" python/c4py/_version.py)
 
 VARIANT ?=
 OUT := $(BUILD)$(VARIANT:%=/%)
@@ -277,24 +277,27 @@ test-python: all
 
 # The extension is instrumented and its interpreter is not: the sanitizer has to be there first.
 # Python frees little at its end, so leaks are the C tests' business.
-RUNTIME = $(shell $(CC) -print-file-name=lib$(VARIANT).so)
+preload = LD_PRELOAD=$(shell $(CC) -print-file-name=lib$(1).so)
 SMOKE_ENV := ASAN_OPTIONS=detect_leaks=0 \
 	TSAN_OPTIONS=suppressions=$(abspath tests/tsan.supp):die_after_fork=0
 test-smoke: all
 	@echo "Python smoke test$(VARIANT:%= under %):"
 	$(Q)$(if $(wildcard tests/python/test_smoke.py),$(call pytest,$(STEP)smoke,$(SMOKE_ENV) \
-		LD_PRELOAD=$(RUNTIME)) $(call chosen,tests/python/test_smoke.py) $(narrowed))
+		$(if $(VARIANT),$(call preload,$(VARIANT)))) $(call chosen,tests/python/test_smoke.py) $(narrowed))
 
 fuzz-c: $(FUZZ_BIN)
 	@mkdir -p $(RESULTS)
 	@echo "Fuzz targets, $(FUZZ_SECONDS) s each:"
 	$(Q)$(PYTHON) tests/run_fuzz.py --seconds $(FUZZ_SECONDS) --match '$(T)' \
 		--wrapper '$(ALONE)' --work $(OUT) --results $(RESULTS)/fuzz.json $^
-fuzz-python: all
+# The test builds the codec by itself; this way its every byte is watched.
+fuzz-python:
 	@echo "Mutations of the argument codec, $(FUZZ_SECONDS) s:"
-	$(Q)$(if $(wildcard tests/python/test_args.py),$(call pytest,fuzz-python, \
-		C4P_FUZZ_SECONDS=$(FUZZ_SECONDS)) -o timeout=$$(($(FUZZ_SECONDS) + 300)) \
-		$(if $(findstring .py,$(T)),'$(T)',-k 'mutation$(T:%= and (%))' tests/python/test_args.py) \
+	$(Q)$(if $(wildcard tests/python/test_args.py),$(call pytest,fuzz-python,$(SMOKE_ENV) \
+		C4P_FUZZ_SECONDS=$(FUZZ_SECONDS) $(call preload,asan) \
+		C4P_ARGS_CFLAGS='$(SANITIZE_asan) --param asan-stack=0') \
+		-o timeout=$$(($(FUZZ_SECONDS) + 300)) \
+		$(if $(findstring .py,$(T)),'$(T)',-k 'mutation$(if $(T), and ($(T)))' tests/python/test_args.py) \
 		$(narrowed))
 
 bench-run: all $(BENCH_BIN)
