@@ -39,6 +39,12 @@ struct args_hooks {
 };
 extern struct args_hooks args_hooks;
 
+/*
+ * Add to a module the functions that pickles of messages name to make arrays and memoryviews
+ * again. Every process of a job must be able to import it under the same name. -1 with an exception.
+ */
+int args_add_functions(PyObject *module);
+
 struct args_writer *args_writer_create(void);
 void args_writer_destroy(struct args_writer *writer);
 

@@ -1,131 +1,46 @@
 /*
- * bytearray, array.array and memoryview; and the buffers that stay in a body.
- *
- * What stays in a body is seen through a body buffer, an object that exports a
- * part of the body and keeps the pin's object. Without a pin it holds a copy.
+ * bytearray, array.array and memoryview as arguments, and the buffers of pickles.
  */
 #include "python/ext/args_internal.h"
 
+#include "python/ext/body_buffer.h"
 #include "python/ext/ndarray.h"
-
-struct body_buffer {
-    PyObject_HEAD PyObject *pin; /* NULL: the data are in `own` */
-    void *data;
-    Py_ssize_t size, itemsize;
-    Py_ssize_t *shape, *strides; /* `plain`, or one allocation with the format behind */
-    Py_ssize_t plain[2];
-    char *format; /* NULL: plain bytes */
-    int ndim;
-    bool read_only;
-    _Alignas(16) uint8_t own[];
-};
 
 static PyTypeObject *array_type; /* array.array, NULL until the first is met */
 
-static int body_buffer_export(PyObject *object, Py_buffer *view, int flags)
+/* A body buffer over bytes of the body: in place if they may stay, else a copy. */
+static PyObject *buffer_over(const struct args_reader *reader, const uint8_t *data, size_t size)
 {
-    struct body_buffer *self = (struct body_buffer *)object;
+    PyObject *pin, *buffer;
 
-    if (self->read_only && (flags & PyBUF_WRITABLE)) {
-        PyErr_SetString(PyExc_BufferError, "the buffer was sent read-only");
-        view->obj = NULL;
-        return -1;
-    }
-    if ((flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS && self->ndim > 1) {
-        PyErr_SetString(PyExc_BufferError, "the buffer is not in Fortran order");
-        view->obj = NULL;
-        return -1;
-    }
-    *view = (Py_buffer){
-        .buf = self->data,
-        .obj = Py_NewRef(object),
-        .len = self->size,
-        .itemsize = self->itemsize,
-        .readonly = self->read_only,
-        .ndim = self->ndim,
-        .format = flags & PyBUF_FORMAT ? self->format : NULL,
-        .shape = flags & PyBUF_ND ? self->shape : NULL,
-        .strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? self->strides : NULL,
-    };
-    if (!view->shape)
-        view->ndim = 1; /* asked for as plain bytes */
-    return 0;
+    if (!reader_in_place(reader, data, size))
+        return body_buffer_create(NULL, data, size);
+    pin = reader->pin->object(reader->pin->context);
+    if (!pin)
+        return NULL;
+    buffer = body_buffer_create(pin, data, size);
+    Py_DECREF(pin);
+    return buffer;
 }
 
-static void body_buffer_dealloc(PyObject *object)
+/* A memoryview of a body buffer, which it takes over. */
+static PyObject *view_of(PyObject *buffer)
 {
-    struct body_buffer *self = (struct body_buffer *)object;
+    PyObject *view = buffer ? PyMemoryView_FromObject(buffer) : NULL;
 
-    Py_XDECREF(self->pin);
-    if (self->shape != self->plain)
-        PyMem_Free(self->shape);
-    PyObject_Free(self);
-}
-
-static PyBufferProcs body_buffer_procs = {.bf_getbuffer = body_buffer_export};
-
-static PyTypeObject body_buffer_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py.BodyBuffer",
-    .tp_doc = "The memory of a buffer that arrived in a message.",
-    .tp_basicsize = sizeof(struct body_buffer),
-    .tp_dealloc = body_buffer_dealloc,
-    .tp_as_buffer = &body_buffer_procs,
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-};
-
-/* One over `size` bytes of the body, of one dimension of bytes until the caller says otherwise. */
-static struct body_buffer *body_buffer_create(const struct args_reader *reader, const uint8_t *data,
-                                              size_t size)
-{
-    bool in_place = reader_in_place(reader, data, size);
-    struct body_buffer *self;
-
-    if (PyType_Ready(&body_buffer_type) < 0)
-        return NULL;
-    self = PyObject_Malloc(sizeof(*self) + (in_place ? 0 : size));
-    if (!self) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    PyObject_Init((PyObject *)self, &body_buffer_type);
-    self->format = NULL;
-    self->pin = NULL;
-    self->data = self->own;
-    self->size = (Py_ssize_t)size;
-    self->itemsize = 1;
-    self->ndim = 1;
-    self->read_only = false;
-    self->shape = self->plain;
-    self->strides = self->plain + 1;
-    self->shape[0] = self->size;
-    self->strides[0] = 1;
-    if (!in_place) {
-        memcpy(self->own, data, size);
-        return self;
-    }
-    self->data = (void *)(uintptr_t)data;
-    self->pin = reader->pin->object(reader->pin->context);
-    if (!self->pin)
-        Py_CLEAR(self);
-    return self;
+    Py_XDECREF(buffer);
+    return view;
 }
 
 PyObject *buffer_read_plain(struct args_reader *reader, size_t size)
 {
     const uint8_t *data = reader_take_buffer(reader, size);
-    struct body_buffer *buffer;
-    PyObject *view;
 
     if (!data)
         return NULL;
     if (!reader_in_place(reader, data, size))
         return PyByteArray_FromStringAndSize((const char *)data, (Py_ssize_t)size);
-    buffer = body_buffer_create(reader, data, size);
-    if (!buffer)
-        return NULL;
-    view = PyMemoryView_FromObject((PyObject *)buffer);
-    Py_DECREF(buffer);
-    return view;
+    return view_of(buffer_over(reader, data, size));
 }
 
 /* The length of a buffer, held against what is left. */
@@ -247,46 +162,6 @@ PyObject *buffer_read_array(struct args_reader *reader)
     return array;
 }
 
-/* Bytes of an item of a format, -1 if memoryview does not look into items of that format. */
-static Py_ssize_t format_itemsize(const char *format)
-{
-    if (*format == '@')
-        format++;
-    if (format[0] == 0 || format[1] != 0)
-        return -1;
-    switch (*format) {
-    case 'c':
-    case 'b':
-    case 'B':
-    case '?':
-        return 1;
-    case 'h':
-    case 'H':
-    case 'e':
-        return 2;
-    case 'i':
-    case 'I':
-        return sizeof(int);
-    case 'l':
-    case 'L':
-        return sizeof(long);
-    case 'q':
-    case 'Q':
-        return sizeof(long long);
-    case 'n':
-    case 'N':
-        return sizeof(size_t);
-    case 'P':
-        return sizeof(void *);
-    case 'f':
-        return sizeof(float);
-    case 'd':
-        return sizeof(double);
-    default:
-        return -1;
-    }
-}
-
 /* tag, read-only, dimensions, length of the format, itemsize, shape, format, length, padding, data */
 static enum put put_memoryview(struct args_writer *writer, PyObject *object)
 {
@@ -323,56 +198,10 @@ static enum put put_memoryview(struct args_writer *writer, PyObject *object)
     return put;
 }
 
-/*
- * Give a body buffer its format and its shape. False with an exception if they do not fit its
- * size: memoryview trusts who exports to it.
- */
-static bool body_buffer_describe(struct body_buffer *self, uint64_t itemsize, int ndim,
-                                 const uint8_t *shape, const uint8_t *format, size_t length)
-{
-    Py_ssize_t *block = PyMem_Malloc(2 * (size_t)ndim * sizeof(*block) + length + 1);
-    size_t size = itemsize;
-    bool empty = false;
-
-    if (!block) {
-        PyErr_NoMemory();
-        return false;
-    }
-    self->shape = block;
-    self->strides = block + ndim;
-    self->ndim = ndim;
-    self->itemsize = (Py_ssize_t)itemsize;
-    self->format = (char *)(block + 2 * ndim);
-    memcpy(self->format, format, length);
-    self->format[length] = 0;
-    for (int i = ndim - 1; i >= 0; i--) {
-        uint64_t extent;
-
-        memcpy(&extent, shape + 8 * i, 8);
-        self->shape[i] = (Py_ssize_t)extent;
-        self->strides[i] = (Py_ssize_t)size;
-        empty = empty || extent == 0;
-        if (extent && (__builtin_mul_overflow(size, extent, &size) || size > PY_SSIZE_T_MAX)) {
-            reader_refuse("a buffer's shape is too large");
-            return false;
-        }
-    }
-    if (itemsize == 0 || size > PY_SSIZE_T_MAX || (empty ? 0 : size) != (size_t)self->size) {
-        reader_refuse("a buffer's shape does not fit its data");
-        return false;
-    }
-    if (format_itemsize(self->format) >= 0 && format_itemsize(self->format) != self->itemsize) {
-        reader_refuse("a buffer's items have another size here");
-        return false;
-    }
-    return true;
-}
-
 PyObject *buffer_read_memoryview(struct args_reader *reader)
 {
     const uint8_t *head = reader_take(reader, 3), *shape, *format, *data;
-    struct body_buffer *buffer;
-    PyObject *view = NULL;
+    PyObject *buffer;
     uint64_t itemsize;
     size_t size;
 
@@ -385,14 +214,11 @@ PyObject *buffer_read_memoryview(struct args_reader *reader)
     if (!format || !take_length(reader, &size))
         return NULL;
     data = reader_take_buffer(reader, size);
-    buffer = data ? body_buffer_create(reader, data, size) : NULL;
-    if (!buffer)
-        return NULL;
-    buffer->read_only = head[0] & READ_ONLY;
-    if (body_buffer_describe(buffer, itemsize, head[1], shape, format, head[2]))
-        view = PyMemoryView_FromObject((PyObject *)buffer);
-    Py_DECREF(buffer);
-    return view;
+    buffer = data ? buffer_over(reader, data, size) : NULL;
+    if (buffer && !body_buffer_describe(buffer, itemsize, head[1], shape, format, head[2],
+                                        head[0] & READ_ONLY))
+        Py_CLEAR(buffer);
+    return view_of(buffer);
 }
 
 enum put buffer_put(struct args_writer *writer, PyObject *object)
@@ -403,7 +229,7 @@ enum put buffer_put(struct args_writer *writer, PyObject *object)
         return put_bytearray(writer, object);
     if (type == &PyMemoryView_Type)
         return put_memoryview(writer, object);
-    if (ndarray_check(object))
+    if (ndarray_is_type(type))
         return ndarray_put(writer, object);
     return is_array(object) ? put_array(writer, object) : PUT_INDIRECT;
 }

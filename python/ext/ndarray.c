@@ -45,11 +45,11 @@ static bool is_of_numpy(const PyTypeObject *type)
     return !numpy_unusable;
 }
 
-bool ndarray_check(PyObject *object)
+bool ndarray_is_type(PyTypeObject *type)
 {
-    if (ndarray_type)
-        return Py_TYPE(object) == ndarray_type;
-    return is_of_numpy(Py_TYPE(object)) && Py_TYPE(object) == ndarray_type;
+    if (!ndarray_type && !is_of_numpy(type))
+        return false;
+    return type == ndarray_type;
 }
 
 /* Is an array that must be packed better packed in Fortran order, as most of it lies already? */
@@ -65,53 +65,64 @@ static bool prefers_fortran(PyArrayObject *array)
     return first && last && Py_ABS(first) < Py_ABS(last);
 }
 
-enum put ndarray_put(struct args_writer *writer, PyObject *object)
+enum put ndarray_describe(PyObject *object, struct array_form *form)
 {
     PyArrayObject *array = (PyArrayObject *)object;
     PyArray_Descr *descr = PyArray_DESCR(array);
-    size_t size = (size_t)PyArray_NBYTES(array);
-    int ndim = PyArray_NDIM(array);
-    uint8_t code = dtype_code(descr), *room;
-    PyObject *description = NULL;
-    size_t described = 0;
-    bool fortran;
 
-    if (!code) {
-        if (size == 0 && PyDataType_ELSIZE(descr) > EMPTY_ITEMSIZE)
-            return PUT_INDIRECT;
-        if (dtype_describe(descr, &description) < 0)
-            return PUT_ERROR;
-        if (!description)
-            return PUT_INDIRECT;
-        described = 2 + (size_t)PyBytes_GET_SIZE(description);
-    }
-    fortran = !PyArray_IS_C_CONTIGUOUS(array) &&
-              (PyArray_IS_F_CONTIGUOUS(array) || prefers_fortran(array));
+    form->description = NULL;
+    form->size = (size_t)PyArray_NBYTES(array);
+    form->fortran = !PyArray_IS_C_CONTIGUOUS(array) &&
+                    (PyArray_IS_F_CONTIGUOUS(array) || prefers_fortran(array));
+    form->contiguous = PyArray_IS_C_CONTIGUOUS(array) || PyArray_IS_F_CONTIGUOUS(array)
+                           ? PyArray_DATA(array)
+                           : NULL;
+    form->code = dtype_code(descr);
+    if (form->code)
+        return PUT_DONE;
+    if (form->size == 0 && PyDataType_ELSIZE(descr) > EMPTY_ITEMSIZE)
+        return PUT_INDIRECT;
+    if (dtype_describe(descr, &form->description) < 0)
+        return PUT_ERROR;
+    return form->description ? PUT_DONE : PUT_INDIRECT;
+}
+
+enum put ndarray_put(struct args_writer *writer, PyObject *object)
+{
+    PyArrayObject *array = (PyArrayObject *)object;
+    int ndim = PyArray_NDIM(array);
+    struct array_form form;
+    enum put put = ndarray_describe(object, &form);
+    size_t described = form.description ? 2 + (size_t)PyBytes_GET_SIZE(form.description) : 0;
+    uint8_t *room;
+
+    if (put != PUT_DONE)
+        return put;
     room = writer_extend(writer, 4 + described + 8 * (size_t)ndim);
     if (!room) {
-        Py_XDECREF(description);
+        Py_XDECREF(form.description);
         return PUT_ERROR;
     }
-    *room++ = code ? TAG_NDARRAY : TAG_NDARRAY_DTYPE;
-    *room++ = fortran ? FORTRAN_ORDER : 0;
+    *room++ = form.code ? TAG_NDARRAY : TAG_NDARRAY_DTYPE;
+    *room++ = form.fortran ? FORTRAN_ORDER : 0;
     *room++ = (uint8_t)ndim;
-    *room++ = code;
-    if (description) {
-        uint16_t length = (uint16_t)PyBytes_GET_SIZE(description);
+    *room++ = form.code;
+    if (form.description) {
+        uint16_t length = (uint16_t)(described - 2);
 
         memcpy(room, &length, 2);
-        memcpy(room + 2, PyBytes_AS_STRING(description), length);
+        memcpy(room + 2, PyBytes_AS_STRING(form.description), length);
         room += described;
-        Py_DECREF(description);
+        Py_DECREF(form.description);
     }
     for (int i = 0; i < ndim; i++) {
         uint64_t extent = (uint64_t)PyArray_DIM(array, i);
 
         memcpy(room + 8 * i, &extent, 8);
     }
-    if (writer_align(writer, size) < 0)
+    if (writer_align(writer, form.size) < 0)
         return PUT_ERROR;
-    return writer_put_data(writer, object, NULL, size, fortran);
+    return writer_put_data(writer, object, NULL, form.size, form.fortran);
 }
 
 /* One dimension of a copy. */
@@ -256,21 +267,15 @@ PyObject *ndarray_read_scalar(struct args_reader *reader)
     return PyArray_Scalar(value, descr, NULL);
 }
 
-/* The shape of an array, and with it the number of its bytes; false with an exception. */
-static bool read_shape(struct args_reader *reader, int ndim, npy_intp itemsize, npy_intp *shape,
-                       size_t *size)
+/* The number of bytes of an array of this shape; false with an exception if it cannot be. */
+static bool shape_size(const npy_intp *shape, int ndim, npy_intp itemsize, size_t *size)
 {
-    const uint8_t *extents = reader_take(reader, 8 * (size_t)ndim);
     bool empty = false;
 
-    if (!extents)
-        return false;
     *size = (size_t)itemsize;
     for (int i = 0; i < ndim; i++) {
-        uint64_t extent;
+        size_t extent = (size_t)shape[i];
 
-        memcpy(&extent, extents + 8 * i, 8);
-        shape[i] = (npy_intp)extent;
         empty = empty || extent == 0;
         if (extent && (__builtin_mul_overflow(*size, extent, size) || *size > NPY_MAX_INTP)) {
             reader_refuse("an array's shape is too large");
@@ -286,65 +291,121 @@ static bool read_shape(struct args_reader *reader, int ndim, npy_intp itemsize, 
     return true;
 }
 
-/* An array of these bytes: over them if they may stay, else a copy. Steals descr. */
-static PyObject *array_create(const struct args_reader *reader, PyArray_Descr *descr, int ndim,
-                              npy_intp *shape, bool fortran, const uint8_t *data, size_t size)
+/* The dtype of a code, or of a description of `length` bytes if the code is 0. New reference. */
+static PyArray_Descr *find_dtype(uint8_t code, const uint8_t *description, size_t length)
 {
-    bool in_place = reader_in_place(reader, data, size);
-    int flags = fortran ? NPY_ARRAY_FARRAY : NPY_ARRAY_CARRAY;
-    PyObject *array, *pin;
+    PyArray_Descr *descr;
 
-    array = PyArray_NewFromDescr(&PyArray_Type, descr, ndim, shape, NULL,
-                                 in_place ? (void *)(uintptr_t)data : NULL,
-                                 in_place ? flags : fortran, NULL);
+    if (!code)
+        return dtype_of_description(description, length);
+    descr = dtype_of_code(code);
+    if (!descr)
+        return reader_refuse("an array's dtype is unknown");
+    Py_INCREF(descr);
+    return descr;
+}
+
+/* An array over `data`, which `owner` keeps; without an owner over a copy. Steals descr. */
+static PyObject *array_create(PyArray_Descr *descr, int ndim, npy_intp *shape, bool fortran,
+                              PyObject *owner, const void *data, size_t size)
+{
+    int flags = fortran ? NPY_ARRAY_FARRAY : NPY_ARRAY_CARRAY;
+    PyArrayObject *array;
+
+    array = (PyArrayObject *)PyArray_NewFromDescr(&PyArray_Type, descr, ndim, shape, NULL,
+                                                  owner ? (void *)(uintptr_t)data : NULL,
+                                                  owner ? flags : fortran, NULL);
     if (!array)
         return NULL;
-    if (!in_place) {
+    if (!owner) {
         if (size)
-            memcpy(PyArray_DATA((PyArrayObject *)array), data, size);
-        return array;
-    }
-    pin = reader->pin->object(reader->pin->context);
-    if (!pin || PyArray_SetBaseObject((PyArrayObject *)array, pin) < 0) /* steals the pin */
+            memcpy(PyArray_DATA(array), data, size);
+    } else if (PyArray_SetBaseObject(array, Py_NewRef(owner)) < 0) { /* takes the reference */
         Py_CLEAR(array);
-    return array;
+    }
+    return (PyObject *)array;
 }
 
 PyObject *ndarray_read(struct args_reader *reader, bool described)
 {
-    const uint8_t *head = reader_take(reader, 3), *data;
+    const uint8_t *head = reader_take(reader, 3), *extents, *data = NULL;
+    PyObject *pin = NULL, *array = NULL;
     npy_intp shape[MAX_DIMS];
     PyArray_Descr *descr;
-    uint16_t length;
+    uint16_t length = 0;
     size_t size;
 
-    if (!head || numpy_load() < 0)
+    if (!head || numpy_load() < 0 || (described && !READER_NUMBER(reader, length)))
         return NULL;
-    if (head[0] > FORTRAN_ORDER || head[1] > MAX_DIMS)
-        return reader_refuse("an array has too many dimensions");
-    if (described) {
-        if (head[2] || !READER_NUMBER(reader, length))
-            return reader_refuse("an array's dtype is unknown");
-        data = reader_take(reader, length);
-        descr = data ? dtype_of_description(data, length) : NULL;
-        if (!descr)
-            return NULL;
-    } else {
-        descr = dtype_of_code(head[2]);
-        if (!descr)
-            return reader_refuse("an array's dtype is unknown");
-        Py_INCREF(descr);
-    }
+    if (head[0] > FORTRAN_ORDER || head[1] > MAX_DIMS || described == (head[2] != 0))
+        return reader_refuse("an array has unknown properties");
+    data = reader_take(reader, length);
+    extents = reader_take(reader, 8 * (size_t)head[1]);
+    descr = data && extents ? find_dtype(head[2], data, length) : NULL;
+    if (!descr)
+        return NULL;
+    memcpy(shape, extents, 8 * (size_t)head[1]);
     data = NULL;
-    if (read_shape(reader, head[1], PyDataType_ELSIZE(descr), shape, &size)) {
+    if (shape_size(shape, head[1], PyDataType_ELSIZE(descr), &size)) {
         if (size <= reader_left(reader))
             data = reader_take_buffer(reader, size);
         else
             reader_refuse("it is cut short");
     }
-    if (!data) {
+    if (data && reader_in_place(reader, data, size)) {
+        pin = reader->pin->object(reader->pin->context);
+        if (!pin)
+            data = NULL;
+    }
+    if (data)
+        array = array_create(descr, head[1], shape, head[0] & FORTRAN_ORDER, pin, data, size);
+    else
+        Py_DECREF(descr);
+    Py_XDECREF(pin);
+    return array;
+}
+
+PyObject *ndarray_restore(PyObject *buffer, uint8_t code, PyObject *description, PyObject *extents,
+                          bool fortran)
+{
+    PyObject *owner = NULL, *array = NULL;
+    Py_ssize_t ndim = PyTuple_GET_SIZE(extents), length = 0;
+    const char *bytes = NULL;
+    npy_intp shape[MAX_DIMS];
+    PyArray_Descr *descr;
+    Py_buffer view;
+    size_t size;
+
+    if (numpy_load() < 0 || ndim > MAX_DIMS)
+        return ndim > MAX_DIMS ? reader_refuse("an array has too many dimensions") : NULL;
+    for (Py_ssize_t i = 0; i < ndim; i++) {
+        shape[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(extents, i));
+        if (shape[i] == -1 && PyErr_Occurred())
+            return NULL;
+    }
+    if (description) {
+        bytes = PyBytes_AS_STRING(description);
+        length = PyBytes_GET_SIZE(description);
+    }
+    descr = find_dtype(code, (const uint8_t *)bytes, (size_t)length);
+    if (!descr)
+        return NULL;
+    if (!shape_size(shape, (int)ndim, PyDataType_ELSIZE(descr), &size) ||
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE) < 0) {
         Py_DECREF(descr);
         return NULL;
     }
-    return array_create(reader, descr, head[1], shape, head[0] & FORTRAN_ORDER, data, size);
+    if (!view.readonly)
+        owner = PyMemoryView_FromObject(buffer); /* which also keeps a bytearray from resizing */
+    if ((size_t)view.len != size) {
+        reader_refuse("an array's shape does not fit its data");
+        Py_DECREF(descr);
+    } else if (view.readonly || owner) {
+        array = array_create(descr, (int)ndim, shape, fortran, owner, view.buf, size);
+    } else {
+        Py_DECREF(descr);
+    }
+    PyBuffer_Release(&view);
+    Py_XDECREF(owner);
+    return array;
 }

@@ -1,116 +1,15 @@
 #include "python/ext/pickling.h"
 
-/* The first with out-of-band buffers, and the last so far. */
-#define HIGHEST_PROTOCOL 5
+#include "python/ext/pickler.h"
 
-/* Functions of the modules, NULL until first needed. */
-static PyObject *pickle_dumps, *pickle_loads, *pickle_error;
-static PyObject *cloudpickle_dumps;
-static PyObject *dumps_keywords, *loads_keywords;
-static int protocol = HIGHEST_PROTOCOL;
-
-void args_set_protocol(int number)
-{
-    protocol = number < 0 || number > HIGHEST_PROTOCOL ? HIGHEST_PROTOCOL : number;
-}
-
-static PyObject *import_name(const char *module_name, const char *name)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-    PyObject *object = module ? PyObject_GetAttrString(module, name) : NULL;
-
-    Py_XDECREF(module);
-    return object;
-}
-
-/* Import pickle. Returns 0, or -1 with an exception. */
-static int pickle_import(void)
-{
-    if (pickle_loads)
-        return 0;
-    Py_XSETREF(dumps_keywords, Py_BuildValue("(s)", "buffer_callback"));
-    Py_XSETREF(loads_keywords, Py_BuildValue("(s)", "buffers"));
-    Py_XSETREF(pickle_error, import_name("pickle", "PicklingError"));
-    Py_XSETREF(pickle_dumps, import_name("pickle", "dumps"));
-    if (dumps_keywords && loads_keywords && pickle_error && pickle_dumps)
-        pickle_loads = import_name("pickle", "loads");
-    return pickle_loads ? 0 : -1;
-}
-
-/* pickle's buffer_callback; self is the list of buffers. True means: leave it in the stream. */
-static PyObject *collect_buffer(PyObject *list, PyObject *buffer)
-{
-    const Py_buffer *view = PyPickleBuffer_GetBuffer(buffer);
-
-    if (!view)
-        return NULL;
-    if (view->len < ARGS_IN_PLACE || !PyBuffer_IsContiguous(view, 'A'))
-        Py_RETURN_TRUE;
-    if (PyList_Append(list, buffer) < 0)
-        return NULL;
-    Py_RETURN_FALSE;
-}
-
-static PyMethodDef collect_method = {"collect_buffer", collect_buffer, METH_O, NULL};
-
-/* The pickle of an object, by one of the two; its large buffers go into *buffers, a new list. */
-static PyObject *dump_by(PyObject *dumps, PyObject *object, PyObject **buffers)
-{
-    PyObject *args[3] = {object, PyLong_FromLong(protocol), NULL};
-    PyObject *stream = NULL;
-
-    *buffers = PyList_New(0);
-    if (args[1] && *buffers) {
-        if (protocol < 5) {
-            stream = PyObject_Vectorcall(dumps, args, 2, NULL);
-        } else {
-            args[2] = PyCFunction_New(&collect_method, *buffers);
-            if (args[2])
-                stream = PyObject_Vectorcall(dumps, args, 2, dumps_keywords);
-        }
-    }
-    Py_XDECREF(args[1]);
-    Py_XDECREF(args[2]);
-    if (stream && !PyBytes_Check(stream)) {
-        PyErr_SetString(PyExc_TypeError, "dumps() did not return bytes");
-        Py_CLEAR(stream);
-    }
-    if (!stream)
-        Py_CLEAR(*buffers);
-    return stream;
-}
-
-/* By pickle or cloudpickle; NULL with the exception of the last that was tried. */
-static PyObject *dump(PyObject *object, PyObject **buffers)
-{
-    PyObject *stream = dump_by(pickle_dumps, object, buffers);
-    PyObject *type, *value, *traceback;
-
-    if (stream ||
-        !(PyErr_ExceptionMatches(pickle_error) || PyErr_ExceptionMatches(PyExc_AttributeError) ||
-          PyErr_ExceptionMatches(PyExc_TypeError)))
-        return stream;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (!cloudpickle_dumps) {
-        cloudpickle_dumps = import_name("cloudpickle", "dumps");
-        if (!cloudpickle_dumps) {
-            PyErr_Restore(type, value, traceback); /* replaces the ImportError */
-            return NULL;
-        }
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
-    return dump_by(cloudpickle_dumps, object, buffers);
-}
+static PyObject *pickle_loads, *loads_keywords; /* NULL until first needed */
 
 static bool can_dump(PyObject *object)
 {
-    PyObject *buffers = NULL, *stream = dump(object, &buffers);
-    bool can = stream != NULL;
+    struct pickle pickle;
+    bool can = pickler_dump(object, &pickle) == 0;
 
-    Py_XDECREF(stream);
-    Py_XDECREF(buffers);
+    pickle_clear(&pickle);
     PyErr_Clear();
     return can;
 }
@@ -142,12 +41,14 @@ static PyObject *name_culprit(const struct args_deferred *parts, size_t count, P
 static void explain(const struct args_deferred *parts, size_t count)
 {
     PyObject *type, *cause, *traceback, *name, *culprit, *value;
-    PyObject *raised = pickle_error;
+    PyObject *raised = PyExc_TypeError;
 
     if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError))
         return;
-    if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_AttributeError))
-        raised = PyExc_TypeError;
+    if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        raised = pickler_error;
+    if (!raised)
+        return; /* pickle itself could not be imported */
     PyErr_Fetch(&type, &cause, &traceback);
     PyErr_NormalizeException(&type, &cause, &traceback);
     if (traceback)
@@ -161,9 +62,10 @@ static void explain(const struct args_deferred *parts, size_t count)
                      "%U of type '%.200s' cannot be sent: %S; leave it out, or give its class a "
                      "__reduce__ or __getstate__ method%s",
                      name, Py_TYPE(culprit)->tp_name, cause,
-                     cloudpickle_dumps ? ""
-                                       : ", or install cloudpickle for functions and classes of "
-                                         "__main__");
+                     pickler_has_cloudpickle()
+                         ? ""
+                         : ", or install cloudpickle for functions and classes of "
+                           "__main__");
         Py_DECREF(name);
     }
     Py_DECREF(culprit);
@@ -173,15 +75,24 @@ static void explain(const struct args_deferred *parts, size_t count)
     PyErr_Restore(type, value, traceback);
 }
 
-static enum put put_stream(struct args_writer *writer, PyObject *stream, PyObject *buffers)
+/* The pieces of the stream: 0 .. pieces of pickle. */
+static PyObject *piece(const struct pickle *pickle, Py_ssize_t i)
 {
-    uint64_t size = (uint64_t)PyBytes_GET_SIZE(stream);
-    uint32_t count = (uint32_t)PyList_GET_SIZE(buffers);
+    return i == 0 ? pickle->first : PyList_GET_ITEM(pickle->rest, i - 1);
+}
 
+static enum put put_pickle(struct args_writer *writer, const struct pickle *pickle)
+{
+    Py_ssize_t pieces = 1 + (pickle->rest ? PyList_GET_SIZE(pickle->rest) : 0);
+    uint32_t count = pickle->buffers ? (uint32_t)PyList_GET_SIZE(pickle->buffers) : 0;
+    uint64_t size = 0;
+
+    for (Py_ssize_t i = 0; i < pieces; i++)
+        size += (uint64_t)PyBytes_GET_SIZE(piece(pickle, i));
     if (args_put(writer, &size, 8) < 0 || args_put(writer, &count, 4) < 0)
         return PUT_ERROR;
     for (uint32_t i = 0; i < count; i++) {
-        const Py_buffer *view = PyPickleBuffer_GetBuffer(PyList_GET_ITEM(buffers, i));
+        const Py_buffer *view = PyPickleBuffer_GetBuffer(PyList_GET_ITEM(pickle->buffers, i));
         uint64_t length;
 
         if (!view)
@@ -190,10 +101,15 @@ static enum put put_stream(struct args_writer *writer, PyObject *stream, PyObjec
         if (args_put(writer, &length, 8) < 0)
             return PUT_ERROR;
     }
-    if (writer_put_data(writer, stream, PyBytes_AS_STRING(stream), size, false) < 0)
-        return PUT_ERROR;
+    for (Py_ssize_t i = 0; i < pieces; i++) {
+        PyObject *bytes = piece(pickle, i);
+
+        if (writer_put_data(writer, bytes, PyBytes_AS_STRING(bytes),
+                            (size_t)PyBytes_GET_SIZE(bytes), false) < 0)
+            return PUT_ERROR;
+    }
     for (uint32_t i = 0; i < count; i++) {
-        PyObject *buffer = PyList_GET_ITEM(buffers, i);
+        PyObject *buffer = PyList_GET_ITEM(pickle->buffers, i);
         const Py_buffer *view = PyPickleBuffer_GetBuffer(buffer);
 
         if (!view || writer_align(writer, (size_t)view->len) < 0 ||
@@ -205,11 +121,10 @@ static enum put put_stream(struct args_writer *writer, PyObject *stream, PyObjec
 
 enum put pickling_put(struct args_writer *writer, const struct args_deferred *parts, size_t count)
 {
-    PyObject *object, *stream, *buffers = NULL;
     enum put put = PUT_ERROR;
+    struct pickle pickle;
+    PyObject *object;
 
-    if (pickle_import() < 0)
-        return PUT_ERROR;
     if (count == 1) {
         object = Py_NewRef(parts[0].object);
     } else {
@@ -219,13 +134,11 @@ enum put pickling_put(struct args_writer *writer, const struct args_deferred *pa
         for (size_t i = 0; i < count; i++)
             PyTuple_SET_ITEM(object, (Py_ssize_t)i, Py_NewRef(parts[i].object));
     }
-    stream = dump(object, &buffers);
-    if (stream)
-        put = put_stream(writer, stream, buffers);
+    if (pickler_dump(object, &pickle) == 0)
+        put = put_pickle(writer, &pickle);
     else
         explain(parts, count);
-    Py_XDECREF(stream);
-    Py_XDECREF(buffers);
+    pickle_clear(&pickle);
     Py_DECREF(object);
     return put;
 }
@@ -252,6 +165,20 @@ static PyObject *read_buffers(struct args_reader *reader, const uint8_t *lengths
     return buffers;
 }
 
+/* Import pickle.loads. Returns 0, or -1 with an exception. */
+static int loads_import(void)
+{
+    PyObject *module;
+
+    if (pickle_loads)
+        return 0;
+    Py_XSETREF(loads_keywords, Py_BuildValue("(s)", "buffers"));
+    module = loads_keywords ? PyImport_ImportModule("pickle") : NULL;
+    pickle_loads = module ? PyObject_GetAttrString(module, "loads") : NULL;
+    Py_XDECREF(module);
+    return pickle_loads ? 0 : -1;
+}
+
 PyObject *pickling_read(struct args_reader *reader)
 {
     const uint8_t *lengths, *stream;
@@ -259,7 +186,7 @@ PyObject *pickling_read(struct args_reader *reader)
     uint64_t size;
     uint32_t count;
 
-    if (pickle_import() < 0 || !READER_NUMBER(reader, size) || !READER_NUMBER(reader, count))
+    if (loads_import() < 0 || !READER_NUMBER(reader, size) || !READER_NUMBER(reader, count))
         return NULL;
     if (count > reader_left(reader) / 8)
         return reader_refuse("it is cut short");

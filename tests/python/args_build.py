@@ -3,7 +3,6 @@
 CC and C4P_ARGS_CFLAGS (sanitizers, say) choose how; the module is rebuilt when a source is newer.
 """
 
-import importlib.machinery
 import importlib.util
 import os
 import pathlib
@@ -16,16 +15,10 @@ import numpy
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-NAMES = ("args", "args_reader", "buffers", "pickling", "ndarray", "dtype")
-SOURCES = [ROOT / "python/ext" / f"{name}.c" for name in NAMES] + [
-    ROOT / "tests/python/args_test_module.c"
-]
-DEPENDENCIES = SOURCES + [
-    *(ROOT / "python/ext" / f"{name}.h" for name in NAMES if name != "args_reader"),
-    ROOT / "python/ext/args_internal.h",
-    ROOT / "python/ext/numpy_api.h",
-    ROOT / "proto/envelope.h",
-]
+CODEC = "args args_reader body_buffer buffers dtype ndarray pickler pickling reducers".split()
+SOURCES = [ROOT / "python/ext" / f"{name}.c" for name in CODEC]
+SOURCES.append(ROOT / "tests/python/args_test_module.c")
+DEPENDENCIES = [*SOURCES, *(ROOT / "python/ext").glob("*.h"), ROOT / "proto/envelope.h"]
 
 
 def build():
@@ -34,7 +27,7 @@ def build():
     flags = os.environ.get("C4P_ARGS_CFLAGS", "")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     target = build_root / "test" / f"_args_test{'-own' if flags else ''}{suffix}"
-    newest = max(path.stat().st_mtime for path in DEPENDENCIES if path.exists())
+    newest = max(path.stat().st_mtime for path in DEPENDENCIES)
     if not flags and target.exists() and target.stat().st_mtime > newest:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +50,10 @@ def build():
 
 
 def load():
-    loader = importlib.machinery.ExtensionFileLoader("_args_test", str(build()))
-    spec = importlib.util.spec_from_loader("_args_test", loader)
+    spec = importlib.util.spec_from_file_location("_args_test", build())
     module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    # by this name boxes pickle themselves
-    sys.modules["_args_test"] = module
+    sys.modules["_args_test"] = module  # pickles ask for its functions by this name
+    spec.loader.exec_module(module)
     return module
 
 

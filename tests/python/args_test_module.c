@@ -13,7 +13,6 @@
 
 #define TAG_BOX (ARGS_RUNTIME_TAG + 1)
 
-static struct args_writer *writer;
 static long live_blocks;
 
 /* A block with a body, freed by its last reference. */
@@ -155,10 +154,30 @@ static PyObject *hook_read(struct args_reader *reader, uint8_t tag)
     return box;
 }
 
-static int encode(PyObject *args, PyObject *keywords)
+/* Writers, one for each depth: pickling an argument may send another message. */
+#define DEPTH 8
+static struct args_writer *writers[DEPTH];
+static int depth;
+
+/* A block with the body of a message; NULL with an exception. */
+static struct block *encode(PyObject *args, PyObject *keywords)
 {
-    return args_encode(writer, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args),
-                       keywords == Py_None ? NULL : keywords);
+    struct args_writer *writer = depth < DEPTH ? writers[depth] : NULL;
+    struct block *block = NULL;
+
+    if (!writer)
+        return (struct block *)PyErr_Format(PyExc_RecursionError, "messages inside of messages");
+    depth++;
+    if (args_encode(writer, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args),
+                    keywords == Py_None ? NULL : keywords) == 0) {
+        block = block_create(args_size(writer));
+        if (block)
+            args_copy(writer, block->memory + C4P_ENVELOPE_SIZE);
+        else
+            args_discard(writer);
+    }
+    depth--;
+    return block;
 }
 
 /* (args, keywords or None) of a body in a block. */
@@ -197,13 +216,11 @@ static PyObject *module_encode(PyObject *module, PyObject *arguments)
     PyObject *body;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!|O", &PyTuple_Type, &args, &keywords) ||
-        encode(args, keywords) < 0)
+    if (!PyArg_ParseTuple(arguments, "O!|O", &PyTuple_Type, &args, &keywords))
         return NULL;
-    block = block_create(args_size(writer));
+    block = encode(args, keywords);
     if (!block)
         return NULL;
-    args_copy(writer, block->memory + C4P_ENVELOPE_SIZE);
     body = PyBytes_FromStringAndSize((const char *)block->memory + C4P_ENVELOPE_SIZE,
                                      (Py_ssize_t)block->size);
     Py_DECREF(block);
@@ -238,13 +255,11 @@ static PyObject *module_roundtrip(PyObject *module, PyObject *arguments)
     int in_place = 0;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!|Op", &PyTuple_Type, &args, &keywords, &in_place) ||
-        encode(args, keywords) < 0)
+    if (!PyArg_ParseTuple(arguments, "O!|Op", &PyTuple_Type, &args, &keywords, &in_place))
         return NULL;
-    block = block_create(args_size(writer));
+    block = encode(args, keywords);
     if (!block)
         return NULL;
-    args_copy(writer, block->memory + C4P_ENVELOPE_SIZE);
     result = decode(block, PyTuple_GET_SIZE(args), keywords != Py_None, in_place);
     Py_DECREF(block);
     return result;
@@ -269,21 +284,22 @@ static PyObject *module_measure(PyObject *module, PyObject *arguments)
     bool failed = false;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!Ol", &PyTuple_Type, &args, &keywords, &count) ||
-        encode(args, keywords) < 0)
+    if (!PyArg_ParseTuple(arguments, "O!Ol", &PyTuple_Type, &args, &keywords, &count))
+        return NULL;
+    block = encode(args, keywords);
+    if (!block)
         return NULL;
     number = (unsigned)PyTuple_GET_SIZE(args);
     out = PyMem_Calloc(number + 1, sizeof(*out));
-    block = block_create(args_size(writer));
-    args_discard(writer);
     for (int run = 0; run < 5 && !failed; run++) {
         struct args_pin pin = {block_pin, block};
         double start = now();
 
         for (long i = 0; i < count && !failed; i++) {
-            failed = encode(args, keywords) < 0;
+            failed = args_encode(writers[0], &PyTuple_GET_ITEM(args, 0), (Py_ssize_t)number,
+                                 keywords == Py_None ? NULL : keywords) < 0;
             if (!failed)
-                args_copy(writer, block->memory + C4P_ENVELOPE_SIZE);
+                args_copy(writers[0], block->memory + C4P_ENVELOPE_SIZE);
         }
         best[0] = Py_MIN(best[0], (now() - start) / (double)count);
         start = now();
@@ -337,9 +353,14 @@ PyMODINIT_FUNC PyInit__args_test(void)
 
     if (PyType_Ready(&block_type) < 0 || PyType_Ready(&box_type) < 0)
         return NULL;
-    writer = args_writer_create();
-    module = writer ? PyModule_Create(&definition) : NULL;
-    if (!module || PyModule_AddObject(module, "Box", Py_NewRef((PyObject *)&box_type)) < 0)
+    for (int i = 0; i < DEPTH; i++) {
+        writers[i] = args_writer_create();
+        if (!writers[i])
+            return NULL;
+    }
+    module = PyModule_Create(&definition);
+    if (!module || args_add_functions(module) < 0 ||
+        PyModule_AddObject(module, "Box", Py_NewRef((PyObject *)&box_type)) < 0)
         return NULL;
     args_hooks.write = hook_write;
     args_hooks.read = hook_read;

@@ -1,4 +1,4 @@
-"""The argument codec by itself: bytes, scalars, strings, tuples, buffers, pickles, malformed bodies.
+"""The argument codec by itself: scalars, strings, tuples, buffers, pickles, malformed bodies.
 
 NumPy arrays are in test_args_numpy.py.
 """
@@ -19,8 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import args_build
-from args_build import codec  # noqa: F401 (a fixture)
+pytest_plugins = ["args_build"]
 
 IN_PLACE = 2048
 
@@ -390,6 +389,17 @@ def test_a_memoryview_arrives_with_its_content_format_and_shape(codec, name, in_
     assert arrived.tolist() == value.tolist()
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_memoryview_inside_of_a_list_arrives_as_by_itself(codec, name, in_place):
+    value = VIEWS[name]
+    (arrived,) = sent(codec, [value], in_place=in_place)
+    assert type(arrived) is memoryview
+    assert arrived == value and arrived.tolist() == value.tolist()
+    assert (arrived.format, arrived.shape) == (value.format, value.shape)
+    assert arrived.readonly == value.readonly
+
+
 def test_a_large_memoryview_keeps_its_block_and_gives_it_back(codec):
     before = codec.live_blocks()
     arrived = sent(codec, memoryview(bytearray(IN_PLACE)), in_place=True)
@@ -426,6 +436,28 @@ def test_a_large_buffer_inside_a_pickle_is_in_place_and_writable(codec):
 def test_a_small_buffer_inside_a_pickle_stays_in_its_stream(codec):
     body = codec.encode(([pickle.PickleBuffer(bytearray(b"abc"))],))
     assert struct.unpack_from("<I", body, 9)[0] == 0
+
+
+def test_large_strings_inside_a_pickle_arrive(codec):
+    large = 1000000
+    value = ["x" * large, b"y" * large, bytearray(b"z" * large), "é" * large, list(range(large))]
+    assert sent(codec, value) == value
+    assert sent(codec, [1]) == [1]
+
+
+class Sends:
+    """Sends another message while it is pickled."""
+
+    def __init__(self, codec, value):
+        self.codec, self.value = codec, value
+
+    def __reduce__(self):
+        return (list, (sent(self.codec, [self.value]),))
+
+
+def test_pickling_may_pickle(codec):
+    nested = Sends(codec, [1])
+    assert sent(codec, [0, nested, nested]) == [0, [[1]], [[1]]]
 
 
 def test_functions_and_classes_that_no_module_has_go_by_cloudpickle(codec):
@@ -550,12 +582,12 @@ def test_the_pickle_protocol_can_be_chosen(codec):
         codec.set_protocol(-1)
 
 
-def test_neither_numpy_nor_pickle_is_imported_before_it_is_needed():
+def test_neither_numpy_nor_pickle_is_imported_before_it_is_needed(codec):
     program = """
-import sys, importlib.machinery, importlib.util, array
-loader = importlib.machinery.ExtensionFileLoader("_args_test", sys.argv[1])
-codec = importlib.util.module_from_spec(importlib.util.spec_from_loader("_args_test", loader))
-loader.exec_module(codec)
+import sys, importlib.util, array
+spec = importlib.util.spec_from_file_location("_args_test", sys.argv[1])
+codec = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(codec)
 codec.roundtrip((1, "a", b"b", (1.5,), bytearray(3), memoryview(b"a"), array.array("d", [1])))
 assert not {"numpy", "pickle", "cloudpickle"} & set(sys.modules), sorted(sys.modules)
 codec.roundtrip(([1],))
@@ -563,8 +595,7 @@ assert "numpy" not in sys.modules and "cloudpickle" not in sys.modules
 codec.roundtrip((lambda: 1,))
 assert "numpy" not in sys.modules
 """
-    path = args_build.build()
-    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+    subprocess.run([sys.executable, "-c", program, codec.__file__], check=True)
 
 
 plain = (
@@ -673,13 +704,13 @@ def test_every_truncation_of_a_body_is_refused(codec):
             codec.decode(body[:size], len(args), True)
 
 
-def test_mutations_of_bodies_only_ever_raise_exceptions():
+def test_mutations_of_bodies_only_ever_raise_exceptions(codec):
     """In a process of its own, which ends with what went wrong, if only with the signal."""
     seconds = os.environ.get("C4P_FUZZ_SECONDS", "2")
     seed = os.environ.get("C4P_FUZZ_SEED", str(random.SystemRandom().randrange(2**32)))
     script = pathlib.Path(__file__).with_name("args_mutate.py")
     run = subprocess.run(
-        [sys.executable, str(script), str(args_build.build()), seconds, seed],
+        [sys.executable, str(script), codec.__file__, seconds, seed],
         capture_output=True,
         text=True,
     )
