@@ -1,0 +1,152 @@
+#include "daemon/control/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+#include "proto/control.h"
+
+/* Frames taken before the event loop gets its turn again. */
+#define BATCH 64
+
+/* ZeroMQ itself drops the connection of who sends more; up to this, control.c says why not. */
+#define HARD_LIMIT ((int64_t)8 * CONTROL_MAX_MESSAGE)
+
+/* More than a follower's window of output and the few events beside it. */
+#define QUEUE_LIMIT 1024
+
+struct server {
+    void *zmq;
+    void *socket;
+    struct event *readable;
+    server_receive *receive;
+    void *context;
+};
+
+static bool server_has_mail(struct server *server)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+
+    return zmq_getsockopt(server->socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+}
+
+/* Take a frame with its identity. What has another number of parts is not ours: dropped. */
+static void server_take(struct server *server)
+{
+    zmq_msg_t part[2];
+    int parts = 0;
+    bool more = true;
+
+    while (more) {
+        zmq_msg_t extra;
+        zmq_msg_t *message = parts < 2 ? &part[parts] : &extra;
+
+        zmq_msg_init(message);
+        if (zmq_msg_recv(message, server->socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(message);
+            break;
+        }
+        more = zmq_msg_more(message);
+        if (message == &extra)
+            zmq_msg_close(message);
+        if (parts < 3)
+            parts++;
+    }
+    if (parts == 2)
+        server->receive(server->context, zmq_msg_data(&part[0]), zmq_msg_size(&part[0]),
+                        zmq_msg_data(&part[1]), zmq_msg_size(&part[1]));
+    for (int i = 0; i < parts && i < 2; i++)
+        zmq_msg_close(&part[i]);
+}
+
+/* ZeroMQ's descriptor tells of changes only: go on until there is no mail, or come back by ourselves. */
+static void server_on_readable(evutil_socket_t fd, short what, void *argument)
+{
+    struct server *server = argument;
+
+    (void)fd;
+    (void)what;
+    for (unsigned taken = 0; taken < BATCH; taken++) {
+        if (!server_has_mail(server))
+            return;
+        server_take(server);
+    }
+    event_active(server->readable, EV_READ, 0);
+}
+
+static int socket_open(struct server *server, const char *address)
+{
+    const int queue = QUEUE_LIMIT, linger = 0, mandatory = 1;
+    const int64_t limit = HARD_LIMIT;
+
+    server->zmq = zmq_ctx_new();
+    if (server->zmq == NULL)
+        return -1;
+    server->socket = zmq_socket(server->zmq, ZMQ_ROUTER);
+    if (server->socket == NULL)
+        return -1;
+    zmq_setsockopt(server->socket, ZMQ_SNDHWM, &queue, sizeof(queue));
+    zmq_setsockopt(server->socket, ZMQ_RCVHWM, &queue, sizeof(queue));
+    zmq_setsockopt(server->socket, ZMQ_LINGER, &linger, sizeof(linger));
+    zmq_setsockopt(server->socket, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof(mandatory));
+    zmq_setsockopt(server->socket, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
+    return zmq_bind(server->socket, address);
+}
+
+struct server *server_create(struct event_base *base, const char *address, server_receive *receive,
+                             void *context)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    int fd = -1, saved;
+    size_t size = sizeof(fd);
+
+    if (server == NULL)
+        return NULL;
+    server->receive = receive;
+    server->context = context;
+    if (socket_open(server, address) != 0 ||
+        zmq_getsockopt(server->socket, ZMQ_FD, &fd, &size) != 0)
+        goto error;
+    server->readable = event_new(base, fd, EV_READ | EV_PERSIST, server_on_readable, server);
+    if (server->readable == NULL || event_add(server->readable, NULL) != 0) {
+        errno = ENOMEM;
+        goto error;
+    }
+    event_active(server->readable, EV_READ, 0);
+    return server;
+error:
+    saved = errno;
+    server_destroy(server);
+    errno = saved;
+    return NULL;
+}
+
+void server_destroy(struct server *server)
+{
+    if (server == NULL)
+        return;
+    if (server->readable != NULL)
+        event_free(server->readable);
+    if (server->socket != NULL)
+        zmq_close(server->socket);
+    if (server->zmq != NULL)
+        zmq_ctx_term(server->zmq);
+    free(server);
+}
+
+int server_send(struct server *server, const void *identity, size_t identity_size, const void *data,
+                size_t size)
+{
+    int rc = zmq_send(server->socket, identity, identity_size, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+
+    if (rc >= 0)
+        rc = zmq_send(server->socket, data, size, ZMQ_DONTWAIT);
+    /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
+    if (server_has_mail(server))
+        event_active(server->readable, EV_READ, 0);
+    return rc < 0 ? -1 : 0;
+}

@@ -1,0 +1,59 @@
+/*
+ * The node's router of one job: c4pd's end of the data plane.
+ *
+ * It makes the job's segment, owns the router's slot in it and takes the
+ * messages that PEs send there from the event loop: woken through an eventfd,
+ * a bounded number at a time, asleep when there is none. On one node only the
+ * PEs' reports (C4P_STARTED, C4P_EXIT) come here; everything else is dropped
+ * and counted.
+ *
+ * Everything in the segment is hostile. An envelope is copied out and checked
+ * before use; a message that is invalid, or claims to come from somebody whose
+ * region it is not in, is dropped and counted. What a correct program cannot
+ * cause at all (a queue that links to nowhere, a changed header) is reported
+ * as corruption, after which the router touches the segment no more.
+ */
+#ifndef C4P_DAEMON_ROUTER_ROUTER_H
+#define C4P_DAEMON_ROUTER_ROUTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/segment.h"
+
+struct event_base;
+struct router;
+
+/* Longest text of a C4P_EXIT that is passed on; the rest is cut off. */
+#define ROUTER_MAX_TEXT (256u << 10)
+
+struct router_listener {
+    void (*started)(void *context, uint32_t pe);
+    void (*exited)(void *context, uint32_t pe, int32_t code, const char *text, size_t size);
+    void (*corrupted)(void *context, const char *what);
+    void *context;
+};
+
+/* NULL with errno: the segment cannot be made. */
+struct router *router_create(struct event_base *base, struct segment_geometry *geometry,
+                             const struct router_listener *listener);
+/* NULL-safe. Not from within a listener. */
+void router_destroy(struct router *router);
+
+/* The two descriptors that PEs inherit. */
+int router_segment_fd(const struct router *router);
+int router_wake_fd(const struct router *router);
+
+/* Take in everything that is queued now: after the death of a PE, to know its last words. */
+void router_drain(struct router *router);
+
+/* Send C4P_STOP to every PE except one (UINT32_MAX: to all). */
+void router_stop_pes(struct router *router, uint32_t except);
+
+/* Wake every PE: one that died may have queued a message and not woken its receiver. */
+void router_wake_pes(struct router *router);
+
+/* Messages that were dropped. */
+uint64_t router_dropped(const struct router *router);
+
+#endif
