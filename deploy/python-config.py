@@ -41,7 +41,8 @@ def main():
     ]
     flags = " ".join(f"-isystem {path}" for path in dict.fromkeys(includes))
     # What newer headers would ask of an older NumPy by themselves; 1.24 is what we ask for.
-    flags += " -DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION -DNPY_TARGET_VERSION=NPY_1_24_API_VERSION"
+    flags += " -DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"
+    flags += " -DNPY_TARGET_VERSION=NPY_1_24_API_VERSION"
     print(f"EXT_SUFFIX := {sysconfig.get_config_var('EXT_SUFFIX')}")
     print(f"PYTHON_CFLAGS := {flags}")
     print("PYTHON_SYSTEM := {}\nPYTHON_LOCAL := {}".format(*install_dirs()))
