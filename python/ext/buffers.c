@@ -124,14 +124,29 @@ static enum put put_array(struct args_writer *writer, PyObject *object)
     return put;
 }
 
-/* Its items, from bytes; checks that they are of the size that they had at the sender. */
+/* Import array.array, unless one was met already. Returns 0, or -1 with an exception. */
+static int array_import(void)
+{
+    PyObject *module;
+
+    if (array_type)
+        return 0;
+    module = PyImport_ImportModule("array");
+    array_type = module ? (PyTypeObject *)PyObject_GetAttrString(module, "array") : NULL;
+    Py_XDECREF(module);
+    return array_type ? 0 : -1;
+}
+
+/* Fill an empty array; false with an exception if its items have not the size they had there. */
 static bool array_fill(PyObject *array, uint8_t itemsize, const uint8_t *data, size_t size)
 {
-    PyObject *number = PyObject_GetAttrString(array, "itemsize"), *view, *done = NULL;
-    long expected = number ? PyLong_AsLong(number) : -1;
+    PyObject *view, *done = NULL;
+    Py_buffer own;
 
-    Py_XDECREF(number);
-    if (expected != itemsize || itemsize == 0 || size % itemsize) {
+    if (PyObject_GetBuffer(array, &own, PyBUF_FULL_RO) < 0)
+        return false;
+    PyBuffer_Release(&own);
+    if (own.itemsize != itemsize || size % itemsize) {
         reader_refuse("an array's items have another size here");
         return false;
     }
@@ -140,23 +155,21 @@ static bool array_fill(PyObject *array, uint8_t itemsize, const uint8_t *data, s
         done = PyObject_CallMethod(array, "frombytes", "O", view);
     Py_XDECREF(view);
     Py_XDECREF(done);
-    return done != NULL;
+    return done;
 }
 
 PyObject *buffer_read_array(struct args_reader *reader)
 {
-    PyObject *module, *array;
     const uint8_t *description = reader_take(reader, 2), *data;
+    PyObject *array;
     size_t size;
 
     if (!description || !take_length(reader, &size))
         return NULL;
     data = reader_take(reader, size);
-    module = data ? PyImport_ImportModule("array") : NULL;
-    if (!module)
+    if (!data || array_import() < 0)
         return NULL;
-    array = PyObject_CallMethod(module, "array", "C", (int)description[0]);
-    Py_DECREF(module);
+    array = PyObject_CallFunction((PyObject *)array_type, "C", (int)description[0]);
     if (array && !array_fill(array, description[1], data, size))
         Py_CLEAR(array);
     return array;

@@ -38,8 +38,9 @@ def build():
             *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-shared"),
             *shlex.split(flags),
             f"-I{ROOT}",
-            *("-isystem", sysconfig.get_paths()["include"]),
+            # in this order: Debian has a link to its own NumPy among Python's headers
             *("-isystem", numpy.get_include()),
+            *("-isystem", sysconfig.get_paths()["include"]),
             *map(str, SOURCES),
             *("-o", str(unfinished)),
         ],

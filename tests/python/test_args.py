@@ -6,6 +6,7 @@ NumPy arrays are in test_args_numpy.py.
 import array
 import collections
 import enum
+import gc
 import os
 import pathlib
 import pickle
@@ -16,7 +17,7 @@ import sys
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest_plugins = ["args_build"]
@@ -618,6 +619,34 @@ nested = st.recursive(
 )
 
 
+def test_messages_leave_nothing_behind(codec):
+    args = (1, "a" * 300, b"b" * 300, (1, (2, "c")), bytearray(5000), array.array("d", [1]))
+    args += (memoryview(bytearray(5000)), [1, 2], [memoryview(bytearray(5000))], codec.Box([3]))
+    body = codec.encode(args, {"a": [1]})
+
+    def fails(function, *arguments):
+        try:
+            function(*arguments)
+        except (TypeError, ValueError, EOFError, pickle.UnpicklingError):
+            return
+        raise AssertionError("accepted")
+
+    def held(rounds):
+        for _ in range(rounds):
+            codec.roundtrip(args, {"a": [1]}, True)
+            fails(codec.encode, (bytearray(5000), [threading.Lock()]))
+            for size in range(0, len(body), 997):
+                fails(codec.decode, body[:size], len(args), True, True)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = held(500)
+    # free lists of the interpreter fill up, but not with every message
+    assert held(1000) - before < 500
+    assert codec.live_blocks() == 0
+
+
+@settings(deadline=None)
 @given(args=st.lists(nested, max_size=6), keywords=st.none() | st.dictionaries(st.text(), nested))
 def test_any_python_structure_arrives_as_it_was(codec, args, keywords):
     arrived, named = codec.roundtrip(tuple(args), keywords)
