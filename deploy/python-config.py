@@ -34,9 +34,10 @@ def main():
         sys.exit(f"{sys.executable}: no Python.h in {paths['include']}; run `make deps`, or "
                  "install that interpreter's headers")
     includes = [
+        # first: Debian has a link to its own NumPy among Python's headers
+        package_dir("numpy", "_core/include", "core/include"),
         paths["include"],
         paths["platinclude"],
-        package_dir("numpy", "_core/include", "core/include"),
         os.path.dirname(package_dir("greenlet")),
     ]
     flags = " ".join(f"-isystem {path}" for path in dict.fromkeys(includes))
