@@ -345,22 +345,23 @@ format: ## Lay out the C code as `make lint` wants it
 
 # ---- what a person runs ----
 
-# Debian packages: to build and run, to test, to lint. `a|b`: either will do.
+# Debian packages: to build and run, to test, to lint. `a|b`: either will do. Each list has the one
+# before it, since two apt-gets cannot run at a time.
 DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler libsodium-dev \
 	libevent-dev uthash-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
-DEPS_test := libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev python3-pytest \
+DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev python3-pytest \
 	python3-pytest-timeout python3-hypothesis
-DEPS_lint := clang clang-format cppcheck python3-flake8
+DEPS_lint := $(DEPS_test) clang-format cppcheck python3-flake8
 deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
 
 .PHONY: deps deps-test deps-lint
 deps: $(call deps_done,build) ## Install the Debian packages that building and running need
 	@:
-deps-test: deps $(call deps_done,test) ## ... and those that the tests need
+deps-test: $(call deps_done,test) ## ... and those that the tests need
 	@:
-deps-lint: deps-test $(call deps_done,lint) ## ... and those that lint needs
+deps-lint: $(call deps_done,lint) ## ... and those that lint needs
 	@:
 $(BUILD)/state/deps-%: Makefile $(wildcard /var/lib/dpkg/status)
 	@deploy/debian-deps.sh $(patsubst %,'%',$(DEPS_$*))
