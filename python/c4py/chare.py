@@ -221,6 +221,7 @@ def accept(description):
     if found is None and pickled is not None:
         import cloudpickle
         found = cloudpickle.loads(pickled)
+        found.__module__, found.__qualname__ = module_name, qualname    # cloudpickle loses them
     if not is_chare_class(found):
         raise Charm4PyError(f'the program uses the class {module_name}.{qualname}, which this PE '
                             'cannot find: define it at module level, or import its module')

@@ -324,6 +324,8 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
         hold(collection, offset);
         return 0;
     }
+    if (class_wait_behind(offset, envelope))
+        return 0;
     method = table_get(&collection->class->methods, envelope->method);
     if (method == NULL) {
         message_release(offset);

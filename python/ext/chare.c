@@ -108,6 +108,32 @@ void class_set_missing(uint64_t hash)
     PyErr_Format(missing_error, "a class of the program that PE %u does not know", rt.pe);
 }
 
+static void park(struct parked *parked, uint64_t offset)
+{
+    segment_block(&rt.segment, offset)->next = 0;
+    if (parked->first == 0)
+        parked->first = offset;
+    else
+        segment_block(&rt.segment, parked->last)->next = offset;
+    parked->last = offset;
+}
+
+bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    for (size_t i = 0; missing.count > 0 && i <= missing.mask; i++) {
+        struct parked *parked = missing.entries[i].value;
+
+        for (uint64_t other = parked ? parked->first : 0; other != 0;
+             other = segment_block(&rt.segment, other)->next)
+            if (segment_block(&rt.segment, other)->source == envelope->source &&
+                segment_block(&rt.segment, other)->collection == envelope->collection) {
+                park(parked, offset);
+                return true;
+            }
+    }
+    return false;
+}
+
 bool class_missing(uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct c4p_envelope like = {.kind = C4P_CLASS_WANTED, .future = missing_hash};
@@ -125,12 +151,7 @@ bool class_missing(uint64_t offset, const struct c4p_envelope *envelope)
             return false;
     }
     PyErr_Clear();
-    segment_block(&rt.segment, offset)->next = 0;
-    if (parked->first == 0)
-        parked->first = offset;
-    else
-        segment_block(&rt.segment, parked->last)->next = offset;
-    parked->last = offset;
+    park(parked, offset);
     return true;
 }
 
@@ -182,7 +203,7 @@ int class_handle(uint64_t offset, const struct c4p_envelope *envelope)
     parked = table_remove(&missing, hash);
     for (uint64_t next, message = parked ? parked->first : 0; message != 0; message = next) {
         next = segment_block(&rt.segment, message)->next;
-        message_requeue(message);
+        message_resume(message);
     }
     PyMem_Free(parked);
     return 0;

@@ -215,7 +215,7 @@ static int collection_release_held(struct collection *collection)
     while (offset != 0) {
         uint64_t next = segment_block(&rt.segment, offset)->next;
 
-        message_requeue(offset);
+        message_resume(offset);
         offset = next;
     }
     return 0;

@@ -94,13 +94,22 @@ static int message_handle(uint64_t offset)
     return 0;
 }
 
-/* Take one message from a chain and handle it. */
-static int handle_next(uint64_t *chain)
+static uint64_t chain_take(uint64_t *chain)
 {
     uint64_t offset = *chain;
 
     *chain = segment_block(&rt.segment, offset)->next;
-    return message_handle(offset);
+    return offset;
+}
+
+/* Take one message from a chain and handle it, and those that waited for it. */
+static int handle_next(uint64_t *chain)
+{
+    int rc = message_handle(chain_take(chain));
+
+    while (rc == 0 && rt.resumed != 0)
+        rc = message_handle(chain_take(&rt.resumed));
+    return rc;
 }
 
 static int take_mail(void)

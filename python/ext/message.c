@@ -89,6 +89,12 @@ static void count_sent(void)
     atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
 }
 
+void message_resume(uint64_t offset)
+{
+    count_sent();
+    chain_append(&rt.resumed, &rt.resumed_last, offset);
+}
+
 void message_requeue(uint64_t offset)
 {
     count_sent();

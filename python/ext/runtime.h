@@ -213,6 +213,7 @@ struct runtime {
     uint64_t sent, processed;   /* what self->sent and self->processed show */
     uint64_t local, local_last; /* messages to this PE itself: chain of offsets */
     uint64_t mail;              /* rest of what was taken from the inbox */
+    uint64_t resumed, resumed_last; /* messages that had to wait and need not any more */
     uint64_t quiet;             /* total of messages at the last quiescence announced */
     struct table collections;   /* id -> struct collection */
     struct table classes;       /* hash -> ChareClass */
@@ -271,6 +272,8 @@ int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObjec
 void message_release(uint64_t offset);
 /* Queue a block of any origin at the end of the own messages. */
 void message_requeue(uint64_t offset);
+/* A message that was taken and had to wait is handled next: before what its sender sent later. */
+void message_resume(uint64_t offset);
 /* Release what held_back has gathered, readonlies first. */
 int message_let_go(void);
 void args_release(PyObject **args, Py_ssize_t count);
@@ -365,6 +368,8 @@ int class_handle(uint64_t offset, const struct c4p_envelope *envelope);
 /* Does the pending exception say that a class is missing? Then ask for it and keep the message. */
 bool class_missing(uint64_t offset, const struct c4p_envelope *envelope);
 void class_set_missing(uint64_t hash);
+/* Does a call have to wait behind one of the same sender that waits for a class? Then keep it. */
+bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope);
 
 /* ---- reduction.c ---- */
 
