@@ -1,7 +1,7 @@
 """NumPy arrays of every kind of dtype, order, stride and byte order arrive equal at another PE."""
 
 import pytest
-from conftest import ROOT
+from harness import ROOT
 
 
 @pytest.mark.parametrize("pes", [1, 2, 4])

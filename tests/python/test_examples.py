@@ -7,7 +7,7 @@ import subprocess
 
 import numpy
 import pytest
-from conftest import ROOT
+from harness import ROOT
 
 EXAMPLES = ROOT / "examples"
 PES = pytest.mark.parametrize("pes", [1, 2, 3, 4])

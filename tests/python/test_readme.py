@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from conftest import BUILD, ROOT
+from harness import BUILD, ROOT
 
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"<!-- test: (file (?P<name>\S+)|run) -->\n```\w+\n(?P<text>.*?)```", re.DOTALL)

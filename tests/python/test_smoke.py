@@ -1,7 +1,7 @@
 """The smallest test of everything; also run with the sanitizers' builds (make asan, make tsan)."""
 
 import pytest
-from conftest import ROOT
+from harness import ROOT
 
 
 @pytest.mark.parametrize("pes", [1, 2, 3, 4])
