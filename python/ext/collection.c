@@ -299,7 +299,7 @@ static int create_everywhere(struct collection *collection, PyObject *whole, PyO
     struct c4p_envelope like = {.kind = C4P_CREATE, .collection = collection->id, .future = future};
     uint32_t first, pes;
     PyObject **message = PyMem_New(PyObject *, (size_t)count + 1);
-    int rc = 0;
+    int rc;
 
     if (message == NULL) {
         PyErr_NoMemory();
@@ -309,13 +309,7 @@ static int create_everywhere(struct collection *collection, PyObject *whole, PyO
     memcpy(message + 1, args, (size_t)count * sizeof(*args));
     collection_participants(collection, &first, &pes);
     /* Ours is not sent: construction on the creating PE is synchronous. */
-    if (rt.pe > first && pes > 0)
-        rc = message_broadcast(&like, first, rt.pe - first < pes ? rt.pe - first : pes, message,
-                               count + 1, NULL);
-    if (rc == 0 && rt.pe + 1 < first + pes)
-        rc = message_broadcast(&like, rt.pe + 1 > first ? rt.pe + 1 : first,
-                               first + pes - (rt.pe + 1 > first ? rt.pe + 1 : first), message,
-                               count + 1, NULL);
+    rc = message_broadcast_others(&like, first, pes, message, count + 1);
     PyMem_Free(message);
     if (rc == 0 && rt.pe >= first && rt.pe < first + pes)
         rc = create_local(collection, args, count, rt.pe, future);
@@ -361,7 +355,8 @@ PyObject *collection_create(struct collection *description, PyObject *const *arg
         ((Proxy *)proxy)->creation = (PyObject *)creation;
     return proxy;
 error:
-    Py_XDECREF(creation);
+    if (creation != NULL)
+        future_abandon(creation);
     Py_DECREF(whole);
     return NULL;
 }

@@ -104,6 +104,12 @@ static void future_finish(Future *future)
         Py_DECREF(future);
 }
 
+void future_abandon(Future *future)
+{
+    future_finish(future);
+    Py_DECREF(future);
+}
+
 /* Continue who waits, from the scheduler. */
 static int future_wake(Future *future)
 {

@@ -5,32 +5,28 @@
 
 #include "python/ext/runtime.h"
 
-/* Writers by depth: encoding can run Python code, which can send. */
-#define WRITER_DEPTH 16
-static struct args_writer *writers[WRITER_DEPTH];
-static unsigned writer_depth;
+/*
+ * Writers that nobody uses. Encoding runs Python code, which may send by itself, suspend its
+ * coroutine or let another thread run: each encoding under way has a writer of its own.
+ */
+#define IDLE_WRITERS 16
+static struct args_writer *idle_writers[IDLE_WRITERS];
+static unsigned idle_writer_count;
 
 static struct args_writer *writer_take(void)
 {
-    if (writer_depth == WRITER_DEPTH) {
-        PyErr_SetString(PyExc_RecursionError,
-                        "pickling an argument calls remote methods too deeply nested");
-        return NULL;
-    }
-    if (writers[writer_depth] == NULL) {
-        writers[writer_depth] = args_writer_create();
-        if (writers[writer_depth] == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    return writers[writer_depth++];
+    if (idle_writer_count > 0)
+        return idle_writers[--idle_writer_count];
+    return args_writer_create();
 }
 
 static void writer_give(struct args_writer *writer)
 {
     args_discard(writer);
-    writer_depth--;
+    if (idle_writer_count < IDLE_WRITERS)
+        idle_writers[idle_writer_count++] = writer;
+    else
+        args_writer_destroy(writer);
 }
 
 /* ---- blocks ---- */
@@ -112,24 +108,26 @@ void message_nudge(void)
         PyErr_Clear();
 }
 
+/* To its target, which is not this PE. */
+static void deliver(uint64_t offset)
+{
+    uint32_t slot = segment_slot(&rt.segment, segment_block(&rt.segment, offset)->target);
+
+    inbox_push(&rt.segment,
+               slot < rt.segment.geometry.slots ? slot : segment_router_slot(&rt.segment), offset);
+}
+
 static void push(uint64_t offset)
 {
-    struct c4p_envelope *block = segment_block(&rt.segment, offset);
-    uint32_t slot;
-
-    if (rt.held_back && block->target != rt.pe) {
-        count_sent();
-        chain_append(&rt.held, &rt.held_last, offset);
-        return;
-    }
-    if (block->target == rt.pe) {
+    if (segment_block(&rt.segment, offset)->target == rt.pe) {
         message_requeue(offset);
         return;
     }
     count_sent();
-    slot = segment_slot(&rt.segment, block->target);
-    inbox_push(&rt.segment,
-               slot < rt.segment.geometry.slots ? slot : segment_router_slot(&rt.segment), offset);
+    if (rt.held_back)
+        chain_append(&rt.held, &rt.held_last, offset);
+    else
+        deliver(offset);
 }
 
 int message_let_go(void)
@@ -139,10 +137,9 @@ int message_let_go(void)
     rt.held_back = false;
     rt.held = 0;
     while (offset != 0) {
-        struct c4p_envelope *block = segment_block(&rt.segment, offset);
-        uint64_t next = block->next;
+        uint64_t next = segment_block(&rt.segment, offset)->next;
 
-        inbox_push(&rt.segment, segment_slot(&rt.segment, block->target), offset);
+        deliver(offset);
         offset = next;
     }
     return 0;
@@ -187,84 +184,112 @@ int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *con
     return 0;
 }
 
-/* One message for each PE with a copy of the body. */
-static int broadcast_copies(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
-                            struct args_writer *writer, uint16_t count)
+/* Blocks for so many messages, linked by next: all of them or none. 0 with an exception. */
+static uint64_t blocks_make(const struct c4p_envelope *like, size_t size, uint32_t count)
 {
-    size_t size = args_size(writer);
-    uint64_t original = 0;
+    uint64_t chain = 0;
 
-    for (uint32_t i = 0; i < pes; i++) {
+    while (count-- > 0) {
         uint64_t offset = message_block(like, size);
 
-        if (offset == 0)
-            return -1;
-        segment_block(&rt.segment, offset)->target = first + i;
-        segment_block(&rt.segment, offset)->args = count;
-        if (i == 0)
-            args_copy(writer, block_body(offset));
-        else
-            memcpy(block_body(offset), block_body(original), size);
-        if (i == 0)
-            original = offset;
-        else
-            push(offset);
+        if (offset == 0) {
+            for (uint64_t next; chain != 0; chain = next) {
+                next = segment_block(&rt.segment, chain)->next;
+                region_free(rt.region, chain);
+            }
+            return 0;
+        }
+        segment_block(&rt.segment, offset)->next = chain;
+        chain = offset;
     }
-    push(original); /* last: until now it was the model of the others */
-    return 0;
+    return chain;
 }
 
-/* One block for the body, one small message for each PE that refers to it. */
-static int broadcast_shared(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
-                            struct args_writer *writer, uint16_t count)
+/* Who gets a broadcast: `pes` PEs from `first` on, but not `except`. */
+struct recipients {
+    uint32_t first, pes;
+    uint32_t except; /* UINT32_MAX: nobody */
+    uint32_t count;  /* how many that are */
+};
+
+/*
+ * Encoded arguments to all recipients. A large body has a block of its own, to which the messages
+ * refer. Everything is there before the first message leaves: nobody gets half a broadcast.
+ */
+static int broadcast_encoded(const struct c4p_envelope *like, const struct recipients *to,
+                             struct args_writer *writer, uint16_t args)
 {
     size_t size = args_size(writer);
-    uint64_t body = message_block(like, size);
+    bool shared = size > BROADCAST_COPY_MAX;
+    uint64_t body = 0, chain, next;
+    uint32_t target = to->first;
 
-    if (body == 0)
+    if (shared && (body = message_block(like, size)) == 0)
         return -1;
-    args_copy(writer, block_body(body));
-    atomic_store_explicit(&segment_block(&rt.segment, body)->refs, pes, memory_order_relaxed);
-    for (uint32_t i = 0; i < pes; i++) {
-        uint64_t offset = message_block(like, 0);
+    chain = blocks_make(like, shared ? 0 : size, to->count);
+    if (chain == 0) {
+        if (shared)
+            region_free(rt.region, body);
+        return -1;
+    }
+    args_copy(writer, block_body(shared ? body : chain));
+    if (shared)
+        atomic_store_explicit(&segment_block(&rt.segment, body)->refs, to->count,
+                              memory_order_relaxed);
+    for (uint64_t offset = chain; offset != 0; offset = next) {
+        struct c4p_envelope *block = segment_block(&rt.segment, offset);
 
-        if (offset == 0) {
-            /* Those that are out keep it; ours go back. */
-            if (atomic_fetch_sub(&segment_block(&rt.segment, body)->refs, pes - i) == pes - i)
-                region_free(rt.region, body);
-            return -1;
-        }
-        segment_block(&rt.segment, offset)->target = first + i;
-        segment_block(&rt.segment, offset)->args = count;
-        segment_block(&rt.segment, offset)->body = body;
-        segment_block(&rt.segment, offset)->body_size = size;
+        next = block->next;
+        target += target == to->except;
+        block->target = target++;
+        block->args = args;
+        block->body = body;
+        block->body_size = size;
+        if (!shared && offset != chain)
+            memcpy(block_body(offset), block_body(chain), size);
+    }
+    for (uint64_t offset = chain; offset != 0; offset = next) {
+        next = segment_block(&rt.segment, offset)->next;
         push(offset);
     }
     return 0;
 }
 
-int message_broadcast(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
-                      PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+static int broadcast(const struct c4p_envelope *like, const struct recipients *to,
+                     PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     struct args_writer *writer;
     int rc;
 
-    if (pes == 0)
+    if (to->count == 0)
         return 0;
-    if (pes == 1)
-        return message_send(like, first, args, count, keywords);
+    if (to->count == 1)
+        return message_send(like, to->first + (to->first == to->except), args, count, keywords);
     writer = writer_take();
     if (writer == NULL)
         return -1;
     rc = args_encode(writer, args, count, keywords);
-    if (rc == 0) {
-        if (args_size(writer) <= BROADCAST_COPY_MAX)
-            rc = broadcast_copies(like, first, pes, writer, (uint16_t)count);
-        else
-            rc = broadcast_shared(like, first, pes, writer, (uint16_t)count);
-    }
+    if (rc == 0)
+        rc = broadcast_encoded(like, to, writer, (uint16_t)count);
     writer_give(writer);
     return rc;
+}
+
+int message_broadcast(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                      PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    const struct recipients to = {first, pes, UINT32_MAX, pes};
+
+    return broadcast(like, &to, args, count, keywords);
+}
+
+int message_broadcast_others(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                             PyObject *const *args, Py_ssize_t count)
+{
+    bool among = rt.pe - first < pes;
+    const struct recipients to = {first, pes, rt.pe, pes - among};
+
+    return broadcast(like, &to, args, count, NULL);
 }
 
 int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_t size)
@@ -307,7 +332,7 @@ static void block_return(uint64_t offset)
     if (segment_owner(&rt.segment, offset) == rt.slot)
         region_free(rt.region, offset);
     else
-        region_returns_add(&rt.returns, offset, block->body_size > REGION_SPAN);
+        region_returns_add(&rt.returns, offset, block->body == 0 && block->body_size > REGION_SPAN);
 }
 
 /* The body's block, if the message shares one, has one reader less. */
@@ -386,7 +411,8 @@ int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObjec
     int rc;
 
     if (!segment_offset_valid(&rt.segment, holder) ||
-        envelope->body_size > segment_room(&rt.segment, holder) - C4P_ENVELOPE_SIZE) {
+        envelope->body_size > segment_room(&rt.segment, holder) ||
+        segment_room(&rt.segment, holder) - envelope->body_size < C4P_ENVELOPE_SIZE) {
         PyErr_SetString(PyExc_ValueError, "a message's body lies outside of its block");
         message_release(offset);
         return -1;

@@ -181,12 +181,8 @@ static PyObject *module_main_suspended(PyObject *self, PyObject *bag)
 
     (void)self;
     rt.held_back = false;
-    if (bag != Py_None) {
-        if ((rt.pe > 0 && message_broadcast(&like, 0, rt.pe, &bag, 1, NULL) != 0) ||
-            (rt.pe + 1 < rt.pes &&
-             message_broadcast(&like, rt.pe + 1, rt.pes - rt.pe - 1, &bag, 1, NULL) != 0))
-            return NULL;
-    }
+    if (bag != Py_None && message_broadcast_others(&like, 0, rt.pes, &bag, 1) != 0)
+        return NULL;
     message_let_go();
     runtime_activity_end();
     Py_RETURN_NONE;
@@ -425,8 +421,6 @@ static PyObject *module_segment_used(PyObject *self, PyObject *unused)
     return PyLong_FromUnsignedLongLong(region_used(rt.region));
 }
 
-extern void args_set_protocol(int protocol);
-
 static PyObject *module_set_protocol(PyObject *self, PyObject *value)
 {
     long protocol = PyLong_AsLong(value);
@@ -498,7 +492,7 @@ PyMODINIT_FUNC PyInit__c4py(void)
         add_type(module, "BoundMethod", &BoundMethod_Type) != 0 ||
         add_type(module, "Proxy", &Proxy_Type) != 0 ||
         add_type(module, "Future", &Future_Type) != 0 ||
-        add_type(module, "Reducer", &Reducer_Type) != 0) {
+        add_type(module, "Reducer", &Reducer_Type) != 0 || args_add_functions(module) != 0) {
         Py_XDECREF(module);
         return NULL;
     }

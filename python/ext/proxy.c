@@ -157,11 +157,8 @@ static PyObject *invoke(const Proxy *proxy, EntryMethod *method, PyObject *const
     else
         rc = invoke_all(&like, proxy, args, count, options->keywords);
     if (rc != 0) {
-        if (future != NULL) {
-            table_remove(&rt.futures, future->id);
-            Py_DECREF(future);
-            Py_DECREF(future);
-        }
+        if (future != NULL)
+            future_abandon(future);
         return NULL;
     }
     if (future != NULL)

@@ -253,9 +253,12 @@ void runtime_activity_end(void);
 /* Encode arguments and send them to one PE, in a message like `like`. */
 int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *const *args,
                  Py_ssize_t count, PyObject *keywords);
-/* The same to `pes` PEs from `first` on; a large body is stored once. */
+/* The same to `pes` PEs from `first` on, to all or on error to none; a large body is stored once. */
 int message_broadcast(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
                       PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+/* ... but not to this PE. */
+int message_broadcast_others(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
+                             PyObject *const *args, Py_ssize_t count);
 /* To the router, outside of quiescence; a text instead of arguments. */
 int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_t size);
 /* Announce quiescence to a PE; not counted. */
@@ -341,6 +344,8 @@ PyObject *future_resolve(uint32_t owner, uint64_t id);
 int future_send_value(uint32_t owner, uint64_t id, PyObject *value);
 int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope);
 int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelope);
+/* Give up a future (stolen) that nobody knows yet: no value will come. */
+void future_abandon(Future *future);
 /* Complete it directly with a value. */
 int future_set(Future *future, PyObject *value);
 /* Give a value of ours to a future of this PE without a message; its readers continue soon. */
