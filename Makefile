@@ -339,7 +339,7 @@ lint-cppcheck: $(PB_H)
 		$(filter-out tests/%,$(C_SRC)) $(EXT_SRC)
 lint-flake8:
 	$(Q)$(PYTHON) -m flake8 --max-line-length=100 \
-		$(wildcard python tests examples deploy setup.py docs)
+		$(wildcard python tests examples deploy docs)
 format: ## Lay out the C code as `make lint` wants it
 	clang-format -i $(C_FILES)
 

@@ -1,4 +1,4 @@
-"""pip's way to the Makefile, which alone knows how the C parts are built.
+"""pip's way to the Makefile, which alone knows how the C parts are built; pip_backend.py runs it.
 
 pyproject.toml has everything else. Nothing is written into the source tree: every product, even
 setuptools' own, goes to a temporary directory.
@@ -13,7 +13,7 @@ import tempfile
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 PROGRAMS = ("c4pd", "c4py")
