@@ -1,8 +1,8 @@
 /*
  * Futures: values that will come, readable by any coroutine of the PE that made them.
  *
- * A future that values are due for is kept alive by the table of its PE, since
- * only its number travels. Once it is done the table forgets it.
+ * Only a future's number travels, so its PE has a table of them: it finds every
+ * future that lives, and keeps alive those that values are due for.
  */
 #include <string.h>
 
@@ -35,7 +35,8 @@ Future *future_create(uint8_t mode, uint64_t expected)
         PyErr_NoMemory();
         return NULL;
     }
-    Py_INCREF(future); /* by the table, until it is done */
+    Py_INCREF(future); /* by the table, while values are due */
+    future->entered = future->due = true;
     return future;
 }
 
@@ -59,6 +60,8 @@ static void future_dealloc(PyObject *self)
 
     if (future->weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
+    if (future->entered)
+        table_remove(&rt.futures, future->id);
     Py_XDECREF(future->value);
     Py_XDECREF(future->error);
     Py_XDECREF(future->about);
@@ -99,8 +102,11 @@ void future_forget_waiter(Future *future, struct coroutine *coroutine)
 
 static void future_finish(Future *future)
 {
+    bool due = future->due;
+
     future->done = true;
-    if (table_remove(&rt.futures, future->id) != NULL)
+    future->due = false;
+    if (due)
         Py_DECREF(future);
 }
 
@@ -171,24 +177,6 @@ int future_set(Future *future, PyObject *value)
     return rc;
 }
 
-static int future_too_many(uint64_t id);
-
-int future_deliver(Future *future, PyObject *value)
-{
-    int rc;
-
-    if (future->cancelled)
-        return 0;
-    if (future->done)
-        return future_too_many(future->id);
-    Py_INCREF(future);
-    rc = future_add(future, value);
-    if (future->done)
-        future_wake_later(future);
-    Py_DECREF(future);
-    return rc;
-}
-
 static int future_too_many(uint64_t id)
 {
     if (id > rt.future_counter)
@@ -199,6 +187,42 @@ static int future_too_many(uint64_t id)
                       "Future(num_vals=...) must count all sends",
                       (unsigned long long)id, rt.pe);
     return -1;
+}
+
+/* A value for a future that some are due for. */
+static int future_take(Future *future, PyObject *value)
+{
+    if (!future->cancelled)
+        return future_add(future, value);
+    if (++future->received == future->expected)
+        future_finish(future);
+    return 0;
+}
+
+int future_deliver(Future *future, PyObject *value)
+{
+    int rc;
+
+    if (!future->due)
+        return future_too_many(future->id);
+    Py_INCREF(future);
+    rc = future_take(future, value);
+    if (future->done)
+        future_wake_later(future);
+    Py_DECREF(future);
+    return rc;
+}
+
+/* The pending exception, for the reader of a future whose value cannot be had. */
+static PyObject *error_take(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
 }
 
 int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
@@ -216,28 +240,15 @@ int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
     if (message_decode(offset, envelope, value) != 0) {
         if (!PyErr_Occurred())
             return 0;
-        if ((future = table_get(&rt.futures, id)) == NULL)
-            return -1;
-        /* The reader of the future learns why its value cannot be had. */
-        PyObject *type, *traceback;
-        PyErr_Fetch(&type, &value[0], &traceback);
-        PyErr_NormalizeException(&type, &value[0], &traceback);
-        Py_XDECREF(type);
-        Py_XDECREF(traceback);
+        value[0] = error_take();
     }
     future = table_get(&rt.futures, id);
-    if (future == NULL || future->mode != FUTURE_VALUES) {
+    if (future == NULL || !future->due || future->mode != FUTURE_VALUES) {
         Py_XDECREF(value[0]);
         return future_too_many(id);
     }
     Py_INCREF(future);
-    if (future->cancelled) {
-        rc = 0;
-        if (++future->received == future->expected)
-            future_finish(future);
-    } else {
-        rc = future_add(future, value[0]);
-    }
+    rc = future_take(future, value[0]);
     Py_XDECREF(value[0]);
     if (rc == 0 && future->done)
         rc = future_wake(future);
@@ -246,14 +257,16 @@ int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
 }
 
 /* One PE's part of a broadcast that somebody waits for. */
-static int completion_take(Future *future, const struct c4p_envelope *envelope, PyObject **args)
+static int completion_take(Future *future, bool raised, PyObject **args)
 {
     PyObject *part = NULL;
     int rc = 0;
 
-    if (envelope->flags & C4P_EXCEPTION) {
+    if (future->cancelled)
+        return future_take(future, NULL);
+    if (raised) {
         Py_XSETREF(future->error, new_ref(args[0]));
-    } else if (future->mode == FUTURE_RETURNS && envelope->args == 2) {
+    } else if (future->mode == FUTURE_RETURNS && args[1] != NULL) {
         if (future->value == NULL && (future->value = PyList_New(0)) == NULL)
             return -1;
         part = PyTuple_Pack(2, args[0], args[1]);
@@ -280,6 +293,7 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
 {
     uint64_t id = envelope->future;
     PyObject *args[3] = {NULL, NULL, NULL};
+    bool raised = envelope->flags & C4P_EXCEPTION;
     Future *future;
     int rc;
 
@@ -288,18 +302,22 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
         PyErr_SetString(PyExc_ValueError, "a malformed completion of a broadcast");
         return -1;
     }
-    if (envelope->args == 0)
+    if (envelope->args == 0) {
         message_release(offset);
-    else if (message_decode(offset, envelope, args) != 0)
-        return PyErr_Occurred() ? -1 : 0;
+    } else if (message_decode(offset, envelope, args) != 0) {
+        if (!PyErr_Occurred())
+            return 0;
+        raised = true;
+        args[0] = error_take();
+    }
     future = table_get(&rt.futures, id);
-    if (future == NULL || future->mode == FUTURE_VALUES) {
-        args_release(args, envelope->args);
+    if (future == NULL || !future->due || future->mode == FUTURE_VALUES) {
+        args_release(args, 2);
         return future_too_many(id);
     }
     Py_INCREF(future);
-    rc = completion_take(future, envelope, args);
-    args_release(args, envelope->args);
+    rc = completion_take(future, raised, args);
+    args_release(args, 2);
     if (rc == 0 && future->done)
         rc = future_wake(future);
     Py_DECREF(future);

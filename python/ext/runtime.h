@@ -162,6 +162,8 @@ typedef struct {
     uint32_t owner; /* PE that made it: only there can it be read */
     uint8_t mode;   /* enum future_mode */
     bool done, cancelled;
+    bool entered; /* in rt.futures: this is no copy */
+    bool due;     /* ... which keeps it alive, for values will come */
     uint64_t expected, received;
     PyObject *value; /* one value, or the list of them */
     PyObject *error; /* exception that get() raises */
@@ -205,6 +207,7 @@ struct timer {
 struct runtime {
     struct segment segment;
     bool attached; /* the segment is mapped */
+    bool forked;   /* this is a child of a PE */
     bool started;  /* charm.start() has begun to schedule */
     uint32_t pe, pes, slot;
     struct region *region;
@@ -217,7 +220,7 @@ struct runtime {
     uint64_t quiet;             /* total of messages at the last quiescence announced */
     struct table collections;   /* id -> struct collection */
     struct table classes;       /* hash -> ChareClass */
-    struct table futures;       /* id -> Future (borrowed; strong while values are due) */
+    struct table futures;       /* id -> Future (borrowed; a reference while values are due) */
     uint32_t collection_counter;
     uint64_t future_counter;
     struct coroutine *coroutines;
@@ -242,7 +245,7 @@ extern struct names {
 PyObject *runtime_error(const char *format, ...);
 /* Raise unless charm.start() has been reached. */
 int runtime_require(void);
-/* Call a function of c4py._runtime by name. */
+/* Call a function of c4py._runtime by name. Raises if there is none yet. */
 PyObject *runtime_hook(const char *name, PyObject *const *args, size_t count);
 /* Count an activity of the scheduler that no message caused, so that quiescence sees it. */
 void runtime_activity_begin(void);
@@ -407,6 +410,8 @@ PyObject *quiescence_start(PyObject *self, PyObject *callback);
 int loop_run(void);
 /* Leave the process: atexit functions, flush, _exit. */
 _Noreturn void loop_leave(int code);
+/* End a child of a PE that has come to the end of the method in which it was forked. */
+_Noreturn void loop_leave_child(void);
 /* charm.exit() and charm.abort(): tell the router, then leave. */
 _Noreturn void loop_exit(int code, const char *text, size_t size);
 /* An exception that nobody takes: report it and end the job (or, for SystemExit, just end it). */
