@@ -138,11 +138,30 @@ def before_leaving():
     try:
         atexit._run_exitfuncs()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (AttributeError, OSError, ValueError):
-                pass
+        _flush()
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+
+
+def child_ended(error):
+    """The exit code of a process that a PE forked, as the interpreter itself would give it.
+
+    It does not run the functions of atexit: they are the PE's.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code, _ = exit_code(error.code)
+    elif error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+        code = 1
+    _flush()
+    return code
 
 
 def exit_code(code):
@@ -161,14 +180,14 @@ def fatal(error):
         return exit_code(error.code)
     pe = _charm().myPe()
     remote = getattr(error, 'remote_stacktrace', None)
-    sys.stdout.flush()
+    _flush()
     if isinstance(remote, tuple) and len(remote) == 2:
         print(f'PE {remote[0]}: exception, raised again on PE {pe}:\n{remote[1].rstrip()}',
               file=sys.stderr)
     else:
         text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
         print(f'PE {pe}: exception:\n{text.rstrip()}', file=sys.stderr)
-    sys.stderr.flush()
+    _flush()
     name = type(error).__name__
     line = f'{name}: {error}' if str(error) else name
     return 1, f'PE {pe}: {line}'

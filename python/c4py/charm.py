@@ -153,6 +153,7 @@ class Charm:
             launch.run_this_program()
         self.started = True
         self._pe, self._pes = _c4py.attach(_runtime, Charm4PyError)
+        launch.forget_environment()
         self.options._apply()
         launch.prepare_streams()
         self._register(entry, classes, modules)

@@ -45,6 +45,12 @@ def run_this_program():
     os.execv(path, [path, 'run', '-n', '1', '--exec', '--'] + command)
 
 
+def forget_environment():
+    """Take out of the environment what says that this is a PE: its children are none."""
+    for name in ('C4P_PE', 'C4P_SEGMENT', 'C4P_WAKE'):
+        os.environ.pop(name, None)
+
+
 def prepare_streams():
     """Let whole lines leave this PE when they are printed."""
     for stream in (sys.stdout, sys.stderr):

@@ -149,6 +149,8 @@ int call_finish(const struct reply *reply, Chare *chare, PyObject *result)
     bool raised = result == NULL;
     int rc;
 
+    if (rt.forked)
+        loop_leave_child();
     if (!reply_wanted(reply)) {
         Py_XDECREF(result);
         return raised ? -1 : 0;

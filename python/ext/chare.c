@@ -349,7 +349,7 @@ static PyObject *contribute(PyObject *self, PyObject *target, PyObject *data, Py
 {
     Chare *chare = (Chare *)self;
 
-    if (chare_require(chare) != 0 || reduce_no_section(section) != 0)
+    if (runtime_require() != 0 || chare_require(chare) != 0 || reduce_no_section(section) != 0)
         return NULL;
     if (chare->collection->kind == KIND_MAIN)
         return PyErr_Format(PyExc_AttributeError,

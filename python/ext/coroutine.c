@@ -297,7 +297,7 @@ int coroutine_start_async(Chare *chare, PyObject *name, PyObject *object, const 
 
 struct coroutine *coroutine_current(void)
 {
-    return rt.current != NULL && PyThreadState_Get() == rt.thread ? rt.current : NULL;
+    return rt.started && PyThreadState_Get() == rt.thread ? rt.current : NULL;
 }
 
 struct coroutine *coroutine_require(const char *what)
@@ -307,6 +307,8 @@ struct coroutine *coroutine_require(const char *what)
 
     if (coroutine != NULL)
         return coroutine;
+    if (runtime_require() != 0)
+        return NULL;
     args[0] = PyUnicode_FromString(what);
     args[1] = rt.running ? rt.running->collection->class->name : Py_None;
     args[2] = rt.running_name ? rt.running_name : Py_None;

@@ -225,6 +225,8 @@ int loop_run(void)
         bool worked = false;
         int rc;
 
+        if (rt.forked)
+            loop_leave_child();
         if (rt.mail == 0 && take_mail() != 0)
             return -1;
         if (rt.mail != 0) {
@@ -254,13 +256,24 @@ int loop_run(void)
 
 /* ---- leaving ---- */
 
-_Noreturn void loop_leave(int code)
+/* The atexit functions, once: they can end the program too. */
+static void before_leaving(void)
 {
-    PyObject *result = runtime_hook("before_leaving", NULL, 0);
+    static bool leaving;
+    PyObject *result;
 
+    if (leaving)
+        return;
+    leaving = true;
+    result = runtime_hook("before_leaving", NULL, 0);
     if (result == NULL)
         PyErr_Clear();
     Py_XDECREF(result);
+}
+
+_Noreturn void loop_leave(int code)
+{
+    before_leaving();
     if (rt.self != NULL)
         atomic_store(&rt.self->status, ENDPOINT_LEFT);
     _exit(code);
@@ -268,11 +281,7 @@ _Noreturn void loop_leave(int code)
 
 _Noreturn void loop_exit(int code, const char *text, size_t size)
 {
-    PyObject *result = runtime_hook("before_leaving", NULL, 0);
-
-    if (result == NULL)
-        PyErr_Clear();
-    Py_XDECREF(result);
+    before_leaving();
     /* If not even this message can be had, dying says enough. */
     if (message_send_router(C4P_EXIT, (uint32_t)code, text, size) != 0)
         _exit(code != 0 ? code : 1);
@@ -280,18 +289,38 @@ _Noreturn void loop_exit(int code, const char *text, size_t size)
     _exit(0);
 }
 
+/* The pending exception; None if there is none. */
+static PyObject *exception_fetch(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL)
+        return new_ref(Py_None);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    return value;
+}
+
+_Noreturn void loop_leave_child(void)
+{
+    PyObject *args[1] = {exception_fetch()};
+    PyObject *code = runtime_hook("child_ended", args, 1);
+
+    _exit(code != NULL ? (int)PyLong_AsLong(code) : 1);
+}
+
 _Noreturn void loop_fatal(void)
 {
-    PyObject *type, *value, *traceback, *args[1], *outcome;
+    PyObject *args[1], *outcome;
     const char *text = NULL;
     Py_ssize_t size = 0;
     int code = 1;
 
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
-    args[0] = value;
+    if (rt.forked)
+        loop_leave_child();
+    args[0] = exception_fetch();
     outcome = runtime_hook("fatal", args, 1);
     if (outcome == NULL) {
         PyErr_Print();

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "python/ext/runtime.h"
@@ -36,15 +37,23 @@ int runtime_require(void)
 {
     if (rt.started)
         return 0;
-    runtime_error("the program has not started: this works only after charm.start()");
+    if (rt.forked)
+        runtime_error("this process was forked by a PE and is none itself: what it has to say to "
+                      "chares goes through the PE");
+    else
+        runtime_error("the program has not started: this works only after charm.start()");
     return -1;
 }
 
 PyObject *runtime_hook(const char *name, PyObject *const *args, size_t count)
 {
-    PyObject *function = PyObject_GetAttrString(rt.hooks, name);
-    PyObject *result;
+    PyObject *function, *result;
 
+    if (rt.hooks == NULL) {
+        runtime_require();
+        return NULL;
+    }
+    function = PyObject_GetAttrString(rt.hooks, name);
     if (function == NULL)
         return NULL;
     result = PyObject_Vectorcall(function, args, count, NULL);
@@ -72,11 +81,17 @@ static int environment_take(const char *name, long *value)
     return 0;
 }
 
-/* A forked child is no PE: the segment and all that is in it belong to its parent. */
+/*
+ * A forked child is no PE: the segment and all that is in it belong to its parent. The child gets
+ * a private copy in its place, so that nothing it does to the runtime or to arrays that it has
+ * inherited comes back.
+ */
 static void forked_child(void)
 {
-    rt.attached = false;
-    rt.started = false;
+    rt.attached = rt.started = false;
+    rt.forked = true;
+    mmap(rt.segment.base, rt.segment.geometry.size, PROT_READ | PROT_WRITE,
+         MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, rt.segment.fd, 0);
 }
 
 static int attach_segment(long pe, int segment_fd, int wake_fd)
@@ -102,7 +117,12 @@ static int attach_segment(long pe, int segment_fd, int wake_fd)
     atomic_fetch_add(&segment_header(&rt.segment)->awake, 1);
     atomic_store(&rt.self->status, ENDPOINT_ATTACHED);
     rt.attached = true;
-    return pthread_atfork(NULL, NULL, forked_child);
+    errno = pthread_atfork(NULL, NULL, forked_child);
+    if (errno != 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
 }
 
 static PyObject *module_attach(PyObject *self, PyObject *args)

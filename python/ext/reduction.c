@@ -91,11 +91,13 @@ static PyObject *Reducer_repr(PyObject *self)
 
 static PyObject *Reducer_reduce(PyObject *self, PyObject *unused)
 {
-    PyObject *function = PyObject_GetAttrString(rt.hooks, "reducer_from");
+    PyObject *function = rt.hooks ? PyObject_GetAttrString(rt.hooks, "reducer_from") : NULL;
 
     (void)unused;
-    if (function == NULL)
+    if (function == NULL) {
+        runtime_require();
         return NULL;
+    }
     return Py_BuildValue("N(O)", function, ((Reducer *)self)->name);
 }
 
