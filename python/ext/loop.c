@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 /* How long to look for mail before going to sleep: a wake-up costs as much. */
@@ -71,6 +72,7 @@ void runtime_activity_begin(void)
 
 void runtime_activity_end(void)
 {
+    delay_point();
     atomic_store_explicit(&rt.self->processed, ++rt.processed, memory_order_release);
 }
 
@@ -81,6 +83,7 @@ static int message_handle(uint64_t offset)
         envelope_check(segment_block(&rt.segment, offset), segment_room(&rt.segment, offset),
                        rt.segment.geometry.epoch, &envelope);
 
+    delay_point();
     if (error != C4P_ENVELOPE_OK || handlers[envelope.kind].handle == NULL) {
         atomic_fetch_add_explicit(&rt.self->dropped, 1, memory_order_relaxed);
         runtime_error("a message that cannot be read: %s",

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 /*
@@ -83,6 +84,7 @@ static void count_sent(void)
 {
     /* Before the message is queued: quiescence must never see it received and not sent. */
     atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
+    delay_point();
 }
 
 void message_resume(uint64_t offset)

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 struct runtime rt = {.quiet = UINT64_MAX};
@@ -113,6 +114,8 @@ static int attach_segment(long pe, int segment_fd, int wake_fd)
         return -1;
     }
     rt.self = segment_endpoint(&rt.segment, rt.slot);
+    if (delays_attach(rt.pe) != 0)
+        return -1;
     atomic_store(&rt.self->pid, (uint32_t)getpid());
     atomic_fetch_add(&segment_header(&rt.segment)->awake, 1);
     atomic_store(&rt.self->status, ENDPOINT_ATTACHED);

@@ -12,6 +12,7 @@
  * Nobody has to be asked, so no PE that is busy delays anything but by being
  * busy. What else runs on a PE (main, timers, wake-ups) counts as a message.
  */
+#include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 static PyObject *callbacks; /* those that wait on this PE */
@@ -26,6 +27,7 @@ static uint64_t quiet_total(void)
         processed += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->processed,
                                           memory_order_acquire);
     atomic_thread_fence(memory_order_seq_cst);
+    delay_point();
     for (uint32_t i = 0; i < count; i++)
         sent += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->sent, memory_order_acquire);
     return sent == processed ? sent : UINT64_MAX;

@@ -8,6 +8,7 @@
  */
 
 #include "proto/meeting.h"
+#include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 enum reducer_op {
@@ -455,6 +456,7 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
             return -1;
         PyList_SET_ITEM(r->value, 0, result);
     }
+    delay_point();
     if (meeting_is_last(&rt.segment, collection->id, r->sequence, r->count, collection->total,
                         &others))
         return reduction_complete(collection, r, others);
@@ -466,6 +468,7 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
     }
     if (offset == 0)
         return -1;
+    delay_point();
     if (meeting_arrive(&rt.segment, offset, r->count, collection->total, &others)) {
         region_free(rt.region, offset);
         return reduction_complete(collection, r, others);
