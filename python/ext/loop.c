@@ -105,14 +105,13 @@ static uint64_t chain_take(uint64_t *chain)
     return offset;
 }
 
-/* Take one message from a chain and handle it, and those that waited for it. */
+/* Handle what need not wait any more, then take one message from a chain and handle it. */
 static int handle_next(uint64_t *chain)
 {
-    int rc = message_handle(chain_take(chain));
-
-    while (rc == 0 && rt.resumed != 0)
-        rc = message_handle(chain_take(&rt.resumed));
-    return rc;
+    while (rt.resumed != 0)
+        if (message_handle(chain_take(&rt.resumed)) != 0)
+            return -1;
+    return *chain != 0 ? message_handle(chain_take(chain)) : 0;
 }
 
 static int take_mail(void)
@@ -140,7 +139,8 @@ static inline void cpu_relax(void)
 /* Another thread of the program may have sent to us, or woken a coroutine. */
 static bool have_work(void)
 {
-    return inbox_has_mail(&rt.segment, rt.slot) || rt.local != 0 || rt.ready != NULL;
+    return inbox_has_mail(&rt.segment, rt.slot) || rt.local != 0 || rt.resumed != 0 ||
+           rt.ready != NULL;
 }
 
 /* Look for mail for a while: spinning if the other PEs have cores of their own, else yielding. */
@@ -237,7 +237,7 @@ int loop_run(void)
             if (handle_next(&rt.mail) != 0)
                 return -1;
         }
-        if (rt.local != 0) {
+        if (rt.local != 0 || rt.resumed != 0) {
             worked = true;
             if (handle_next(&rt.local) != 0)
                 return -1;

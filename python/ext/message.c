@@ -91,6 +91,7 @@ void message_resume(uint64_t offset)
 {
     count_sent();
     chain_append(&rt.resumed, &rt.resumed_last, offset);
+    message_nudge();
 }
 
 void message_requeue(uint64_t offset)

@@ -33,13 +33,13 @@ static uint64_t quiet_total(void)
     return sent == processed ? sent : UINT64_MAX;
 }
 
-/* Could anything still happen by itself, or has a PE not come up yet? */
+/* Could anything still happen by itself, does anybody wait for this, is a PE not up yet? */
 static bool nothing_to_come(void)
 {
     for (uint32_t i = 0; i < rt.segment.geometry.local_pes; i++) {
         const struct segment_endpoint *endpoint = segment_endpoint(&rt.segment, i);
 
-        if (atomic_load(&endpoint->timers) != 0 ||
+        if (atomic_load(&endpoint->timers) != 0 || atomic_load(&endpoint->quiescence_wanted) != 0 ||
             atomic_load(&endpoint->status) != ENDPOINT_STARTED)
             return false;
     }
@@ -76,9 +76,9 @@ static int release_callbacks(void)
     PyObject *released = callbacks;
     int rc = 0;
 
+    runtime_activity_begin(); /* before nobody waits any more: at no instant is there neither */
     callbacks = NULL;
     atomic_store(&rt.self->quiescence_wanted, 0);
-    runtime_activity_begin();
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(released); i++)
         rc = callback_invoke(PyList_GET_ITEM(released, i), NULL);
     Py_DECREF(released);
@@ -90,13 +90,15 @@ static int release_callbacks(void)
 /* Somebody saw quiescence. It may be over by now: then it will be seen again. */
 int quiescence_handle(void)
 {
+    uint64_t total = quiet_total();
     PyObject *result;
 
-    if (quiet_total() == UINT64_MAX)
+    if (total == UINT64_MAX)
         return 0;
     if (callbacks != NULL)
         return release_callbacks();
-    if (rt.pe != 0 || !nothing_to_come())
+    /* The same total twice: nothing has begun between the two, so what was read there holds. */
+    if (rt.pe != 0 || !nothing_to_come() || quiet_total() != total)
         return 0;
     result = runtime_hook("program_quiescent", NULL, 0);
     Py_XDECREF(result);
@@ -119,5 +121,6 @@ PyObject *quiescence_start(PyObject *self, PyObject *callback)
         return NULL;
     atomic_fetch_add(&rt.self->quiescence_wanted, 1);
     rt.quiet = UINT64_MAX; /* the same total must be announced again: somebody new waits */
+    message_nudge();
     Py_RETURN_NONE;
 }
