@@ -40,6 +40,8 @@ def node_of(case, target):
         node = node if node.endswith(".py") else node + ".py"
         return {"what": node, "rerun": f"{target} T='{node}'"}
     module = path.removesuffix(".py").replace("/", ".")
+    if case.get("name") == module:
+        return {"what": f"{path} cannot be imported", "rerun": f"{target} T='{path}'"}
     inner = classname.removeprefix(module).strip(".").split(".")
     node = "::".join([path, *filter(None, inner), case.get("name")])
     return {"what": node, "rerun": f"{target} T='{node}'"}
