@@ -106,11 +106,12 @@ def check_signature(method, count, keywords):
     import inspect
     name = method.__qualname__
     try:
-        signature = inspect.signature(method.function)
+        signature = inspect.signature(chare.plain_function(method.function))
     except (TypeError, ValueError):
         return
+    given = (None,) * (count + (not isinstance(method.function, staticmethod)))
     try:
-        signature.bind(None, *(None,) * count, **(keywords or {}))
+        signature.bind(*given, **(keywords or {}))
     except TypeError as error:
         raise TypeError(f'{name}(): {error}') from None
 

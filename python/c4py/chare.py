@@ -9,7 +9,7 @@ from .errors import Charm4PyError
 
 __all__ = ['Chare', 'Group', 'Array', 'register']
 
-CORO, ASYNC = 1, 2          # enum method_flags
+CORO, ASYNC, AWAITABLE = 1, 2, 4        # enum method_flags
 MAX_DIMS = 6
 MAX_EXTENT = 2 ** 31 - 1
 ALWAYS_CHECK = 1 << 30      # no number of positional arguments alone is right
@@ -23,23 +23,35 @@ INHERITED = frozenset(dir(Chare))
 _known = {}                 # class -> ChareClass
 
 
-def _is_async(function):
-    code = getattr(getattr(function, '__func__', function), '__code__', None)
+def plain_function(method):
+    """What a class attribute calls, without the staticmethod or classmethod around it."""
+    return method.__func__ if isinstance(method, (staticmethod, classmethod)) else method
+
+
+def _is_async(method):
+    code = getattr(plain_function(method), '__code__', None)
     return code is not None and bool(code.co_flags & 0x80)      # CO_COROUTINE
 
 
-def _flags(function):
-    if _is_async(function):
-        return ASYNC
-    return CORO if getattr(function, '_ck_coro', False) else 0
+def _parameters(method):
+    code = getattr(plain_function(method), '__code__', None)
+    return code.co_varnames[:code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
 
 
-def _arity(function):
+def _flags(method):
+    flags = AWAITABLE if 'awaitable' in _parameters(method) else 0
+    if _is_async(method):
+        return flags | ASYNC
+    return flags | CORO if getattr(plain_function(method), '_ck_coro', False) else flags
+
+
+def _arity(method):
     """Least and most positional arguments besides self."""
+    function = plain_function(method)
     code = getattr(function, '__code__', None)
     if code is None:                        # no plain function: its own call will tell
         return 0, ALWAYS_CHECK
-    most = code.co_argcount - 1
+    most = code.co_argcount - (not isinstance(method, staticmethod))
     least = most - len(function.__defaults__ or ())
     required = code.co_kwonlyargcount - len(function.__kwdefaults__ or ())
     if required:
@@ -50,7 +62,7 @@ def _arity(function):
 
 
 def _remote_methods(cls):
-    """Names and functions of a class that can be called through its proxies."""
+    """Names and attributes of a class that can be called through its proxies."""
     found = {}
     for base in reversed(cls.__mro__):
         if base is Chare or base is object:
@@ -58,9 +70,7 @@ def _remote_methods(cls):
         for name, value in vars(base).items():
             if name.startswith('__') and name.endswith('__') or name in LOCAL_ONLY:
                 continue
-            if isinstance(value, (staticmethod, classmethod)):
-                value = value.__func__
-            if callable(value) and not isinstance(value, type):
+            if callable(plain_function(value)) and not isinstance(value, type):
                 found[name] = value
             else:
                 found.pop(name, None)
@@ -76,10 +86,8 @@ def _check_class(cls):
             raise Charm4PyError(
                 f'{cls.__name__}.{sorted(clash)[0]}: the runtime uses this name for itself in '
                 'every chare: choose another one')
-    for name, function in _remote_methods(cls).items():
-        code = getattr(function, '__code__', None)
-        if code is not None and 'ret' in code.co_varnames[:code.co_argcount
-                                                          + code.co_kwonlyargcount]:
+    for name, method in _remote_methods(cls).items():
+        if 'ret' in _parameters(method):
             raise AssertionError(
                 f'{cls.__name__}.{name}: a parameter cannot be called "ret": calls use that '
                 'keyword to ask for the return value')
@@ -103,9 +111,8 @@ def class_of(cls):
                             'constructor that waits')
     record = _c4py.ChareClass(cls, cls.__name__, cls.__module__, cls.__qualname__, _flags(init))
     methods = {}
-    for name, function in _remote_methods(cls).items():
-        methods[name] = _c4py.EntryMethod(record, name, function, _flags(function),
-                                          *_arity(function))
+    for name, method in _remote_methods(cls).items():
+        methods[name] = _c4py.EntryMethod(record, name, method, _flags(method), *_arity(method))
     proxies = [type(cls.__name__ + suffix, (_c4py.Proxy,),
                     dict(methods, __slots__=(), __module__=cls.__module__,
                          __doc__=f'Proxy of {cls.__name__}.'))

@@ -88,18 +88,21 @@ PyObject *collection_index(const struct collection *collection, uint64_t flat)
 
 PyObject *collection_describe(const struct collection *collection, int64_t flat)
 {
-    PyObject *index, *text;
+    PyObject *index, *inner = NULL, *text = NULL;
 
     if (flat < 0 || collection->kind == KIND_MAIN)
         return new_ref(collection->class->name);
     index = collection_index(collection, (uint64_t)flat);
-    if (index == NULL)
-        return NULL;
-    if (PyTuple_CheckExact(index) && PyTuple_GET_SIZE(index) == 1)
-        text = PyUnicode_FromFormat("%U[%S]", collection->class->name, PyTuple_GET_ITEM(index, 0));
-    else
-        text = PyUnicode_FromFormat("%U[%S]", collection->class->name, index);
-    Py_DECREF(index);
+    if (index != NULL)
+        inner = PyObject_Str(index);
+    if (inner != NULL && PyTuple_CheckExact(index)) /* "(1, 2)", "(1,)" */
+        Py_SETREF(inner, PyUnicode_Substring(inner, 1,
+                                             PyUnicode_GET_LENGTH(inner) -
+                                                 (PyTuple_GET_SIZE(index) == 1 ? 2 : 1)));
+    if (inner != NULL)
+        text = PyUnicode_FromFormat("%U[%U]", collection->class->name, inner);
+    Py_XDECREF(index);
+    Py_XDECREF(inner);
     return text;
 }
 

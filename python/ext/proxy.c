@@ -59,7 +59,8 @@ static int options_parse(EntryMethod *method, PyObject *const *args, Py_ssize_t 
                 return -1;
             options->wait = options->wait || truth;
             options->values = options->values || (truth && ret);
-            continue;
+            if (ret || !(method->flags & METHOD_AWAITABLE))
+                continue;
         }
         if (options->keywords == NULL && (options->keywords = PyDict_New()) == NULL)
             return -1;

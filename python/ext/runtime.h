@@ -15,9 +15,9 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <structmember.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <structmember.h>
 
 #include "proto/envelope.h"
 #include "proto/inbox.h"
@@ -38,7 +38,11 @@ static inline PyObject *new_ref(PyObject *object)
 
 /* ---- classes ---- */
 
-enum method_flags { METHOD_CORO = 1, METHOD_ASYNC = 2 };
+enum method_flags {
+    METHOD_CORO = 1,
+    METHOD_ASYNC = 2,
+    METHOD_AWAITABLE = 4 /* it has a parameter of this name, which shares the keyword */
+};
 
 /* A chare class as the runtime knows it; immortal, interned by hash. */
 typedef struct {
@@ -213,14 +217,14 @@ struct runtime {
     struct region *region;
     struct region_returns returns;
     struct segment_endpoint *self;
-    uint64_t sent, processed;   /* what self->sent and self->processed show */
-    uint64_t local, local_last; /* messages to this PE itself: chain of offsets */
-    uint64_t mail;              /* rest of what was taken from the inbox */
+    uint64_t sent, processed;       /* what self->sent and self->processed show */
+    uint64_t local, local_last;     /* messages to this PE itself: chain of offsets */
+    uint64_t mail;                  /* rest of what was taken from the inbox */
     uint64_t resumed, resumed_last; /* messages that had to wait and need not any more */
-    uint64_t quiet;             /* total of messages at the last quiescence announced */
-    struct table collections;   /* id -> struct collection */
-    struct table classes;       /* hash -> ChareClass */
-    struct table futures;       /* id -> Future (borrowed; a reference while values are due) */
+    uint64_t quiet;                 /* total of messages at the last quiescence announced */
+    struct table collections;       /* id -> struct collection */
+    struct table classes;           /* hash -> ChareClass */
+    struct table futures;           /* id -> Future (borrowed; a reference while values are due) */
     uint32_t collection_counter;
     uint64_t future_counter;
     struct coroutine *coroutines;
@@ -297,7 +301,7 @@ int64_t collection_flat(const struct collection *collection, const int32_t *inde
 uint32_t collection_pe(const struct collection *collection, uint64_t flat);
 /* The index of a position, as the user sees it. */
 PyObject *collection_index(const struct collection *collection, uint64_t flat);
-/* "Worker[3]" or "Worker[1,2]". New reference. */
+/* "Worker[3]" or "Worker[1, 2]". New reference. */
 PyObject *collection_describe(const struct collection *collection, int64_t flat);
 /* Create from the user's call: local elements now, others by message. Returns a proxy. */
 PyObject *collection_create(struct collection *description, PyObject *const *args,
