@@ -367,7 +367,8 @@ struct c4p_client *c4p_connect(const char *address, const char *name, int timeou
     if (client == NULL)
         return NULL;
     if (socket_open(client, address) != 0) {
-        snprintf(error, C4P_ERROR_SIZE, "cannot connect to %.100s: %s", address, zmq_strerror(errno));
+        snprintf(error, C4P_ERROR_SIZE, "cannot connect to %.100s: %s", address,
+                 zmq_strerror(errno));
         c4p_close(client);
         return NULL;
     }

@@ -371,8 +371,8 @@ static struct event *event_start(struct embedded *daemon, int fd, short what,
 static int embedded_open(struct embedded *daemon, char *error, size_t size)
 {
     const struct control_service service = {
-        serve_submit, serve_follow, serve_input, serve_output_ack, serve_cancel,
-        serve_greeted, serve_flow, serve_send, daemon,
+        serve_submit,  serve_follow, serve_input, serve_output_ack, serve_cancel,
+        serve_greeted, serve_flow,   serve_send,  daemon,
     };
     uint64_t incarnation = 0;
 

@@ -34,6 +34,5 @@ bool package_find(char *directory, size_t size)
         has_package(directory))
         return true;
     return C4P_PYTHON_DIR[0] != '\0' &&
-           (size_t)snprintf(directory, size, "%s", C4P_PYTHON_DIR) < size &&
-           has_package(directory);
+           (size_t)snprintf(directory, size, "%s", C4P_PYTHON_DIR) < size && has_package(directory);
 }

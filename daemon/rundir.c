@@ -30,13 +30,17 @@ int rundir_create(struct rundir *rundir, char *error, size_t size)
                      rundir->directory);
             return 0;
         }
-        snprintf(error, size, "%.150s: cannot make a directory: %s (set TMPDIR to one that can "
-                 "be written)", parent, strerror(errno));
+        snprintf(error, size,
+                 "%.150s: cannot make a directory: %s (set TMPDIR to one that can "
+                 "be written)",
+                 parent, strerror(errno));
         rundir->directory[0] = '\0';
     }
     if (rundir->directory[0] == '\0')
-        snprintf(error, size, "/tmp: cannot be written (set TMPDIR to a directory that can be, "
-                 "with a path of at most %zu bytes)", PARENT_MAX);
+        snprintf(error, size,
+                 "/tmp: cannot be written (set TMPDIR to a directory that can be, "
+                 "with a path of at most %zu bytes)",
+                 PARENT_MAX);
     return -1;
 }
 

@@ -10,7 +10,7 @@
 struct command {
     char **argv; /* ends with NULL, as does env; the words are borrowed */
     char **env;
-    char *cwd;             /* absolute */
+    char *cwd;              /* absolute */
     char *python, *program; /* words of argv that were made here */
 };
 

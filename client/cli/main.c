@@ -13,17 +13,16 @@
 #define C4P_VERSION "unknown"
 #endif
 
-static const char help[] =
-    "usage: c4py run [options] [--] app.py [arguments ...]\n"
-    "       c4py COMMAND --help\n"
-    "\n"
-    "Run Python programs of chares.\n"
-    "\n"
-    "commands:\n"
-    "  run        run a program on this machine\n"
-    "\n"
-    "  --help     show this\n"
-    "  --version  show the version\n";
+static const char help[] = "usage: c4py run [options] [--] app.py [arguments ...]\n"
+                           "       c4py COMMAND --help\n"
+                           "\n"
+                           "Run Python programs of chares.\n"
+                           "\n"
+                           "commands:\n"
+                           "  run        run a program on this machine\n"
+                           "\n"
+                           "  --help     show this\n"
+                           "  --version  show the version\n";
 
 static const struct command_row {
     const char *name;

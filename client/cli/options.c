@@ -62,10 +62,12 @@ static int set_segment_size(struct run_options *options, const char *name, const
     if (*end != '\0')
         return usage_error(name, "%s is not a size (give bytes, or 512M, 4G ...)", value);
     if (errno == ERANGE || size > SEGMENT_MAX_REGION >> shift || size << shift < SEGMENT_MIN_REGION)
-        return usage_error(name, "%s is out of range (give 4M to 1T for each PE)", value);
+        return usage_error(name, "%s is out of range (give %uM to %uG for each PE)", value,
+                           (unsigned)(SEGMENT_MIN_REGION >> 20),
+                           (unsigned)(SEGMENT_MAX_REGION >> 30));
     size <<= shift;
-    options->segment_size = (size + SEGMENT_REGION_ALIGN - 1) / SEGMENT_REGION_ALIGN *
-                            SEGMENT_REGION_ALIGN;
+    options->segment_size =
+        (size + SEGMENT_REGION_ALIGN - 1) / SEGMENT_REGION_ALIGN * SEGMENT_REGION_ALIGN;
     return 0;
 }
 
@@ -163,14 +165,16 @@ static const struct option_row {
 
 void run_options_help(void)
 {
-    fputs("usage: c4py run [options] [--] app.py [arguments ...]\n"
-          "       c4py run [options] --exec [--] command [arguments ...]\n"
-          "\n"
-          "Run a program of chares on this machine. It needs no set-up: a private daemon is started\n"
-          "for the run and leaves nothing behind. The exit code is that of the program. Ctrl-C stops\n"
-          "it, a second one kills it. Standard input goes to PE 0.\n"
-          "\n",
-          stdout);
+    fputs(
+        "usage: c4py run [options] [--] app.py [arguments ...]\n"
+        "       c4py run [options] --exec [--] command [arguments ...]\n"
+        "\n"
+        "Run a program of chares on this machine. It needs no set-up: a private daemon is started\n"
+        "for the run and leaves nothing behind. The exit code is that of the program. Ctrl-C "
+        "stops\n"
+        "it, a second one kills it. Standard input goes to PE 0.\n"
+        "\n",
+        stdout);
     for (size_t i = 0; i < ROWS; i++) {
         char left[40];
 
@@ -259,7 +263,7 @@ int run_options_parse(struct run_options *options, char *const *arguments)
 {
     memset(options, 0, sizeof(*options));
     for (; *arguments != NULL && (*arguments)[0] == '-' && (*arguments)[1] != '\0'; arguments++) {
-        const char *value;
+        const char *value, *typed;
         const struct option_row *row;
         int rc;
 
@@ -270,12 +274,12 @@ int run_options_parse(struct run_options *options, char *const *arguments)
         row = row_find(*arguments, &value);
         if (row == NULL)
             return unknown_option(*arguments);
+        typed = (*arguments)[1] == '-' ? row->name : row->brief;
         if (row->value == NULL && value != NULL)
-            return usage_error(row->name, "takes no value (%s was given)", value);
+            return usage_error(typed, "takes no value (%s was given)", value);
         if (row->value != NULL && value == NULL && (value = *++arguments) == NULL)
-            return usage_error(row->name, "its value is missing (give %s %s)", row->name,
-                               row->value);
-        rc = row->set(options, row->name, value);
+            return usage_error(typed, "its value is missing (give %s %s)", typed, row->value);
+        rc = row->set(options, typed, value);
         if (rc != 0 || options->help)
             return rc;
         if (row->set == set_module) { /* as with python3: the rest is the module's */

@@ -15,9 +15,9 @@
 struct run_options {
     uint32_t pes; /* 0: one for each core */
     bool label;
-    bool exec;          /* the command is launched as it is */
-    const char *python; /* NULL: not given */
-    const char *module; /* -m */
+    bool exec;             /* the command is launched as it is */
+    const char *python;    /* NULL: not given */
+    const char *module;    /* -m */
     uint64_t segment_size; /* 0: the daemon decides */
     const char *env[OPTIONS_MAX_ENV];
     size_t envs;

@@ -14,8 +14,8 @@
 
 struct outlet {
     int fd;
-    bool file;   /* a plain file: never blocks for long */
-    int error;   /* not 0: it cannot be written to (EPIPE: nobody reads); what comes is dropped */
+    bool file; /* a plain file: never blocks for long */
+    int error; /* not 0: it cannot be written to (EPIPE: nobody reads); what comes is dropped */
     char *data;
     size_t start, end, room;
 };

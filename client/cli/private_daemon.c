@@ -46,8 +46,8 @@ static int daemon_find(char path[PATH_MAX], char error[PRIVATE_DAEMON_ERROR_SIZE
     }
     if (access(path, X_OK) == 0)
         return 0;
-    snprintf(error, PRIVATE_DAEMON_ERROR_SIZE, "%.250s: %s (the daemon; set C4PD to its path)", path,
-             strerror(errno));
+    snprintf(error, PRIVATE_DAEMON_ERROR_SIZE, "%.250s: %s (the daemon; set C4PD to its path)",
+             path, strerror(errno));
     return -1;
 }
 

@@ -401,7 +401,9 @@ static int job_parts_make(struct job *job, const struct job_request *request,
         (request->region_size < SEGMENT_MIN_REGION || request->region_size > SEGMENT_MAX_REGION ||
          request->region_size % SEGMENT_REGION_ALIGN != 0)) {
         snprintf(error, JOB_ERROR_SIZE,
-                 "the segment size must be a multiple of 2 MiB, from 4 MiB to 1 TiB");
+                 "the segment size must be a multiple of %u MiB, from %u MiB to %u GiB",
+                 (unsigned)(SEGMENT_REGION_ALIGN >> 20), (unsigned)(SEGMENT_MIN_REGION >> 20),
+                 (unsigned)(SEGMENT_MAX_REGION >> 30));
         return -1;
     }
     if (launch_init(&job->launch, request, &job->place, error) != 0)

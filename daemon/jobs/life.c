@@ -232,8 +232,12 @@ static void cancel(struct job_life *life, enum life_phase phase, int64_t now)
 
 static void timer(struct job_life *life, int64_t now)
 {
-    if ((life->phase != PHASE_STOP && life->phase != PHASE_TERM) || now < life->deadline)
+    if (life->phase != PHASE_STOP && life->phase != PHASE_TERM)
         return;
+    if (now < life->deadline) { /* timers may be early */
+        action_add(life, LIFE_WAKE_AT)->at = life->deadline;
+        return;
+    }
     phase_enter(life, life->phase == PHASE_STOP ? PHASE_TERM : PHASE_KILL, now);
 }
 

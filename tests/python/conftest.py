@@ -1,0 +1,96 @@
+"""What all Python tests share: running programs, and the proof that they leave nothing behind."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import textwrap
+import uuid
+
+import pytest
+from harness import C4PY, ROOT, Running, marked_processes, segments_held, wait_until
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers(monkeypatch):
+    """After a test no process, shared memory, socket or temporary file of it is left.
+
+    Every process that a test starts has a mark in its environment. A segment is a memfd: it is
+    gone when no process holds it. Sockets and temporary files can only be in the directory that
+    the test was given, which is the value of the fixture.
+    """
+    mark = f"C4P_TEST={uuid.uuid4()}"
+    # Not one of pytest's: the path of a socket has to be short.
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="c4p-test-", dir="/tmp"))
+    shared = set(os.listdir("/dev/shm"))
+    monkeypatch.setenv(*mark.split("="))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    monkeypatch.setenv("TMPDIR", str(directory))
+    yield directory
+    wait_until(lambda: not marked_processes(mark.encode()), 5)
+    processes = marked_processes(mark.encode())
+    for pid in processes:
+        os.kill(pid, signal.SIGKILL)
+    files = sorted(path.name for path in directory.glob("c4p-*"))
+    shutil.rmtree(directory, ignore_errors=True)
+    assert not processes, f"processes are left: {processes}"
+    assert not files, f"files are left: {files}"
+    assert not segments_held(), "this process holds a segment"
+    left = [name for name in set(os.listdir("/dev/shm")) - shared if "c4p" in name]
+    assert not left, f"shared memory is left: {left}"
+
+
+@pytest.fixture
+def run_c4py():
+    """Run the command with these arguments; text in, text out."""
+
+    def run(*arguments, timeout=60, **options):
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        command = [str(C4PY), *map(str, arguments)]
+        options = {"text": True, **options}
+        return subprocess.run(command, capture_output=True, timeout=timeout, **options)
+
+    return run
+
+
+@pytest.fixture
+def run_program(run_c4py, tmp_path):
+    """Run a program, given as its source text, on some PEs."""
+
+    def run(source, pes=2, args=(), options=(), name="program.py", timeout=60, **more):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(source))
+        return run_c4py("run", "-n", pes, *options, path, *args, timeout=timeout, **more)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a program, given as its source text, and go on: a harness.Running."""
+    started = []
+
+    def begin(source, pes=2, args=(), options=(), **more):
+        path = tmp_path / "program.py"
+        path.write_text(textwrap.dedent(source))
+        started.append(Running(["run", "-n", pes, *options, path, *args], **more))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.end()
+
+
+@pytest.fixture(scope="session")
+def fake_pe(tmp_path_factory):
+    """A program in C that speaks the data plane, well and badly (fake_pe.c)."""
+    program = tmp_path_factory.mktemp("fake") / "fake_pe"
+    sources = [ROOT / f"proto/{name}.c" for name in ("envelope", "segment", "inbox", "region")]
+    sources.append(ROOT / "tests/python/fake_pe.c")
+    flags = ["-std=c11", "-D_GNU_SOURCE=", "-O2", "-Wall", "-Wextra", f"-I{ROOT}"]
+    compiler = os.environ.get("CC", "gcc")
+    subprocess.run([compiler, *flags, *sources, "-o", program], check=True)
+    return program
