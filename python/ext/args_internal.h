@@ -24,7 +24,13 @@
 #endif
 
 #if PY_VERSION_HEX < 0x030a0000 && !defined(Py_NewRef)
-#define Py_NewRef(object) (Py_INCREF(object), (object))
+static inline PyObject *py_new_ref(PyObject *object)
+{
+    Py_INCREF(object);
+    return object;
+}
+/* A function beneath: arguments with side effects are evaluated once. */
+#define Py_NewRef(object) py_new_ref((PyObject *)(object))
 #endif
 
 /* proto/args.md */
