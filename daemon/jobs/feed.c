@@ -72,7 +72,8 @@ int feed_put(struct feed *feed, const void *data, size_t size, bool eof)
         return -1;
     if (feed->fd < 0 || feed->eof)
         return 0; /* sent before the news of the end arrived */
-    memcpy(feed->buffer + feed->size, data, size);
+    if (size > 0) /* data may be NULL: a message that only says that the input is over */
+        memcpy(feed->buffer + feed->size, data, size);
     feed->size += (uint32_t)size;
     feed->eof = eof;
     feed_write(feed);
