@@ -417,26 +417,38 @@ void region_free(struct region *region, uint64_t offset)
     region_release(region, offset);
 }
 
+/* Take in a block of the list, and those that it carries. Returns the offset of the next. */
+static uint64_t returned_take(struct region *region, uint64_t offset, bool *refused)
+{
+    struct region_returned copy;
+
+    *refused = true;
+    if (!segment_offset_valid(region->segment, offset))
+        return 0;
+    memcpy(&copy, region->segment->base + offset, sizeof(copy));
+    /* Somebody may still write there: the copy is what is looked at. */
+    __asm__ volatile("" ::: "memory");
+    if (copy.count >= REGION_RETURNS_BATCH || !region_release(region, offset))
+        return 0;
+    for (uint32_t i = 0; i < copy.count; i++)
+        if (!region_release(region, region->start + (uint64_t)copy.granules[i] * GRANULE))
+            return 0;
+    *refused = false;
+    return copy.next;
+}
+
 unsigned region_reclaim(struct region *region)
 {
     struct segment_endpoint *endpoint = segment_endpoint(region->segment, region->slot);
     uint64_t offset;
-    unsigned refused = 0;
+    bool refused = false;
 
     if (atomic_load_explicit(&endpoint->returns, memory_order_relaxed) == 0)
         return 0;
     offset = atomic_exchange_explicit(&endpoint->returns, 0, memory_order_acquire);
-    while (offset != 0) {
-        uint64_t next;
-
-        if (!segment_offset_valid(region->segment, offset))
-            return refused + 1;
-        next = segment_block(region->segment, offset)->next;
-        /* An invalid one ends the walk: a circle runs into a block that is free already. */
-        if (!region_release(region, offset))
-            return refused + 1;
-        offset = next;
-    }
+    /* A circle ends the walk: it runs into a block that is free already. */
+    while (offset != 0)
+        offset = returned_take(region, offset, &refused);
     return refused;
 }
 
@@ -466,33 +478,44 @@ void region_returns_free(struct region_returns *returns)
     returns->chains = NULL;
 }
 
+static struct region_returned *returned_block(const struct segment *segment, uint64_t offset)
+{
+    return (struct region_returned *)(void *)(segment->base + offset);
+}
+
 static void chain_flush(struct region_returns *returns, uint32_t slot)
 {
     struct return_chain *chain = &returns->chains[slot];
     struct segment_endpoint *endpoint = segment_endpoint(returns->segment, slot);
-    struct c4p_envelope *last = segment_block(returns->segment, chain->last);
+    struct region_returned *block = returned_block(returns->segment, chain->first);
     uint64_t head = atomic_load_explicit(&endpoint->returns, memory_order_relaxed);
+    uint32_t carried = chain->count - 1;
 
+    block->count = carried;
+    memcpy(block->granules, chain->granules, carried * sizeof(*chain->granules));
     do
-        last->next = head;
+        block->next = head;
     while (!atomic_compare_exchange_weak_explicit(&endpoint->returns, &head, chain->first,
                                                   memory_order_release, memory_order_relaxed));
     returns->pending -= chain->count;
-    memset(chain, 0, sizeof(*chain));
+    chain->count = 0;
 }
 
 void region_returns_add(struct region_returns *returns, uint64_t offset, bool now)
 {
-    uint32_t slot = segment_owner(returns->segment, offset);
+    const struct segment_geometry *geometry = &returns->segment->geometry;
+    uint64_t inside = offset - geometry->regions;
+    uint32_t slot = (uint32_t)(inside / geometry->region_size);
     struct return_chain *chain = &returns->chains[slot];
 
     if (chain->count == 0)
-        chain->last = offset;
-    segment_block(returns->segment, offset)->next = chain->first;
-    chain->first = offset;
+        chain->first = offset;
+    else
+        chain->granules[chain->count - 1] =
+            (uint32_t)((inside - slot * geometry->region_size) / GRANULE);
     chain->count++;
     returns->pending++;
-    if (now || chain->count >= REGION_RETURNS_BATCH)
+    if (now || chain->count == REGION_RETURNS_BATCH)
         chain_flush(returns, slot);
 }
 

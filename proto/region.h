@@ -38,7 +38,10 @@ uint64_t region_alloc(struct region *region, size_t size);
 /* Give back a block of one's own. */
 void region_free(struct region *region, uint64_t offset);
 
-/* Take in what others have returned. Returns the number of offsets that were refused as invalid. */
+/*
+ * Take in what others have returned. Returns 0, or 1 if something on the list is no block in use:
+ * what is behind it is not looked at, and stays allocated.
+ */
 unsigned region_reclaim(struct region *region);
 
 /* Bytes allocated now, and the largest size that region_alloc() could ever give. */
@@ -51,17 +54,31 @@ size_t region_block_size(const struct region *region, uint64_t offset);
 /*
  * Blocks on their way back to other owners, gathered so that one exchange
  * returns many. Flush before sleeping.
+ *
+ * One block of a batch carries the places of the others, so that nobody writes
+ * to, and the owner need not read, what all the others hold: their memory stays
+ * where it is until it is used again.
  */
+#define REGION_RETURNS_BATCH 30
+
+/* What is in the first 128 bytes of a block on the return list; no block is smaller. */
+struct region_returned {
+    uint64_t next;                               /* offset of the next on the list, 0 ends it */
+    uint32_t count;                              /* blocks that it carries besides itself */
+    uint32_t granules[REGION_RETURNS_BATCH - 1]; /* where: bytes / 64 from the region's start */
+};
+
+_Static_assert(sizeof(struct region_returned) == 128, "fits the smallest block");
+
 struct region_returns {
     struct return_chain {
-        uint64_t first, last;
-        uint32_t count;
+        uint64_t first; /* the block that will carry the others */
+        uint32_t count; /* with the first */
+        uint32_t granules[REGION_RETURNS_BATCH - 1];
     } * chains; /* one for each slot */
     const struct segment *segment;
     uint32_t pending;
 };
-
-#define REGION_RETURNS_BATCH 32
 
 int region_returns_init(struct region_returns *returns, const struct segment *segment);
 void region_returns_free(struct region_returns *returns);

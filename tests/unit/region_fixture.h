@@ -69,9 +69,25 @@ static inline void assert_all_free_and_whole(struct region *region)
 }
 
 /* Put a list there that nobody has checked. */
-static inline void return_raw(struct fixture *f, uint64_t offset)
+static inline void return_raw(const struct fixture *f, uint64_t offset)
 {
     atomic_store(returns_word(f), offset);
+}
+
+/* Make a block of such a list: it links to another, and carries none. */
+static inline struct region_returned *returned_raw(const struct fixture *f, uint64_t offset,
+                                                   uint64_t next)
+{
+    struct region_returned *block = (void *)(f->segment.base + offset);
+
+    block->next = next;
+    block->count = 0;
+    return block;
+}
+
+static inline uint32_t granule_of(const struct fixture *f, uint64_t offset)
+{
+    return (uint32_t)((offset - region_start(f)) / 64);
 }
 
 #endif

@@ -200,6 +200,28 @@ static void returns_are_gathered_and_pushed_together(void **state)
     assert_int_equal(region_used(f->region), 0);
 }
 
+static void a_batch_is_one_block_that_carries_the_places_of_the_others(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = region_alloc(f->region, 96), blocks[3];
+    const uint8_t expected[] = "\x00\x00\xa0\x00\x00\x00\x00\x00" /* next: the one before */
+                               "\x02\x00\x00\x00"                 /* carries 2 */
+                               "\x00\x04\x00\x00"                 /* 64 KiB / 64 */
+                               "\x04\x00\x00\x00";                /* 256 / 64 */
+
+    blocks[0] = region_alloc(f->region, 96);
+    blocks[1] = region_alloc(f->region, 100000);
+    blocks[2] = region_alloc(f->region, 96);
+    assert_int_equal(before, 2 * MIB + REGION);
+    region_returns_add(&f->returns, before, true);
+    for (unsigned i = 0; i < 3; i++)
+        region_returns_add(&f->returns, blocks[i], false);
+    region_returns_flush(&f->returns);
+    assert_int_equal(atomic_load(returns_word(f)), blocks[0]);
+    assert_memory_equal(f->segment.base + blocks[0], expected, sizeof(expected) - 1);
+    assert_all_free_and_whole(f->region);
+}
+
 static void a_flush_returns_what_was_gathered_for_every_owner(void **state)
 {
     struct fixture *f = *state;
@@ -294,8 +316,8 @@ static void a_block_returned_twice_is_freed_once(void **state)
     struct fixture *f = *state;
     uint64_t first = region_alloc(f->region, 96), second = region_alloc(f->region, 96);
 
-    segment_block(&f->segment, first)->next = second;
-    segment_block(&f->segment, second)->next = first;
+    returned_raw(f, first, second);
+    returned_raw(f, second, first);
     return_raw(f, first);
     assert_int_equal(region_reclaim(f->region), 1);
     assert_int_equal(region_used(f->region), 0);
@@ -303,7 +325,7 @@ static void a_block_returned_twice_is_freed_once(void **state)
     second = region_alloc(f->region, 96);
     assert_int_not_equal(first, second);
 
-    segment_block(&f->segment, first)->next = first;
+    returned_raw(f, first, first);
     return_raw(f, first);
     assert_int_equal(region_reclaim(f->region), 1);
     assert_int_equal(region_used(f->region), 128);
@@ -316,12 +338,56 @@ static void what_is_in_front_of_a_wrong_offset_is_freed(void **state)
     struct fixture *f = *state;
     uint64_t first = region_alloc(f->region, 96), behind = region_alloc(f->region, 96);
 
-    segment_block(&f->segment, first)->next = first + 64;
-    segment_block(&f->segment, first + 64)->next = behind;
+    returned_raw(f, first, first + 64);
     return_raw(f, first);
     assert_int_equal(region_reclaim(f->region), 1);
     assert_int_equal(region_used(f->region), 128);
     assert_int_equal(region_block_size(f->region, behind), 128);
+}
+
+/* What a block carries: itself, a free one, the middle of one, a place outside. */
+static void a_carried_place_that_is_no_block_in_use_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t first = region_alloc(f->region, 96), good = region_alloc(f->region, 1000);
+        uint64_t behind = region_alloc(f->region, 96), free = region_alloc(f->region, 96);
+        const uint32_t wrong[] = {granule_of(f, first), granule_of(f, free),
+                                  granule_of(f, behind) + 1, GRANULES, UINT32_MAX};
+        struct region_returned *block = returned_raw(f, first, behind);
+
+        region_free(f->region, free);
+        block->count = 3;
+        block->granules[0] = granule_of(f, good);
+        block->granules[1] = wrong[i];
+        block->granules[2] = granule_of(f, behind);
+        returned_raw(f, behind, 0);
+        return_raw(f, first);
+        assert_int_equal(region_reclaim(f->region), 1);
+        assert_int_equal(region_block_size(f->region, first), 0);
+        assert_int_equal(region_block_size(f->region, good), 0);
+        assert_int_equal(region_block_size(f->region, behind), 128);
+        region_free(f->region, behind);
+        assert_all_free_and_whole(f->region);
+    }
+}
+
+static void more_carried_places_than_a_block_has_are_refused(void **state)
+{
+    static const uint32_t counts[] = {REGION_RETURNS_BATCH, REGION_RETURNS_BATCH + 1, 1u << 30,
+                                      UINT32_MAX};
+    struct fixture *f = *state;
+    uint64_t block = region_alloc(f->region, 96);
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+        returned_raw(f, block, 0)->count = counts[i];
+        return_raw(f, block);
+        assert_int_equal(region_reclaim(f->region), 1);
+        assert_int_equal(region_block_size(f->region, block), 128);
+    }
+    region_free(f->region, block);
+    assert_all_free_and_whole(f->region);
 }
 
 /* ---- returns from elsewhere ---- */
@@ -537,12 +603,15 @@ int main(void)
         region_test(one_size_of_small_blocks_makes_room_for_another),
         region_test(the_bytes_in_use_are_published_in_the_slot),
         region_test(returns_are_gathered_and_pushed_together),
+        region_test(a_batch_is_one_block_that_carries_the_places_of_the_others),
         region_test(a_flush_returns_what_was_gathered_for_every_owner),
         region_test(a_block_can_be_returned_at_once_with_all_gathered_before),
         region_test(an_allocation_takes_returned_blocks_in_by_itself),
         region_test(offsets_that_are_no_blocks_in_use_are_refused),
         region_test(a_block_returned_twice_is_freed_once),
         region_test(what_is_in_front_of_a_wrong_offset_is_freed),
+        region_test(a_carried_place_that_is_no_block_in_use_is_refused),
+        region_test(more_carried_places_than_a_block_has_are_refused),
         region_test(blocks_come_back_from_other_threads),
         region_test(blocks_come_back_from_other_processes),
         region_test(regions_of_different_threads_have_nothing_in_common),

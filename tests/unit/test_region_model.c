@@ -190,11 +190,30 @@ static uint64_t model_wrong_offset(struct model *model)
     return offset == 0 || region_block_size(model->f->region, offset) != 0 ? 1 : offset;
 }
 
-/* A list that begins with some blocks in use and ends in a wrong offset, or in itself. */
+/* Make a list of these blocks, by links or with the first one carrying the others. */
+static void model_list(struct model *model, const uint64_t *chain, unsigned length, uint64_t wrong)
+{
+    struct fixture *f = model->f;
+    bool carry = dice_below(&model->dice, 2) == 0;
+
+    return_raw(f, length > 0 ? chain[0] : wrong);
+    for (unsigned i = 0; i < length; i++)
+        returned_raw(f, chain[i], i + 1 < length ? chain[i + 1] : wrong);
+    if (length > 0 && carry) {
+        struct region_returned *first = returned_raw(f, chain[0], dice_throw(&model->dice));
+
+        for (unsigned i = 1; i < length; i++)
+            first->granules[i - 1] = granule_of(f, chain[i]);
+        first->granules[length - 1] = granule_of(f, wrong);
+        first->count = length;
+    }
+}
+
+/* A list that begins with some blocks in use and ends in a wrong place, or in itself. */
 static void model_attack(struct model *model)
 {
     struct fixture *f = model->f;
-    uint64_t chain[5];
+    uint64_t chain[4], wrong = model_wrong_offset(model);
     unsigned length = 0;
 
     region_returns_flush(&f->returns);
@@ -209,12 +228,12 @@ static void model_attack(struct model *model)
         chain[length++] = live->offset;
     }
     if (length > 0 && dice_below(&model->dice, 2) == 0)
-        chain[length] = chain[dice_below(&model->dice, length)];
-    else
-        chain[length] = model_wrong_offset(model);
-    for (unsigned i = 0; i < length; i++)
-        segment_block(&f->segment, chain[i])->next = chain[i + 1];
-    return_raw(f, chain[0]);
+        wrong = chain[dice_below(&model->dice, length)];
+    /* A place that is carried is one of 64 bytes in 4 GiB: it must be wrong as that, too. */
+    if (region_block_size(f->region, region_start(f) + granule_of(f, wrong) * 64ull) != 0 &&
+        wrong != region_start(f) + granule_of(f, wrong) * 64ull)
+        wrong = 1;
+    model_list(model, chain, length, wrong);
     require(region_reclaim(f->region) == 1);
 }
 
