@@ -365,10 +365,19 @@ PyObject *future_wait_any(PyObject *self, PyObject *sequence);
 /* ---- proxy.c ---- */
 
 PyObject *proxy_create(struct collection *collection, const int32_t *index, unsigned ndims);
+
+/* ---- method.c ---- */
+
+/* The callback that stands for a method of a proxy. */
+PyObject *method_bind(Proxy *proxy, EntryMethod *method);
 /* Invoke a callback (Future, BoundMethod, any callable) with 0 or 1 argument. */
 int callback_invoke(PyObject *callback, PyObject *value);
+
+/* ---- wire.c ---- */
+
 int runtime_args_write(struct args_writer *writer, PyObject *object);
 PyObject *runtime_args_read(struct args_reader *reader, uint8_t tag);
+PyObject *proxy_reduce(PyObject *self, PyObject *unused);
 PyObject *proxy_unpickle(PyObject *self, PyObject *bytes);
 
 /* ---- chare.c ---- */
