@@ -283,7 +283,6 @@ class Charm:
                     'awaitCreation() takes the proxies that creations in this coroutine returned, '
                     f'each once; {proxy!r} is none, or was awaited before')
             futures.append(future)
-        for proxy in proxies:
             del proxy.creation_future
         return self._wait_all(futures, raising=True)
 

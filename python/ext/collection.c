@@ -169,28 +169,40 @@ static Chare *element_allocate(struct collection *collection, uint64_t flat)
     return chare;
 }
 
+/* An ordinary method: it runs at once, and cannot wait. */
+static int constructor_call(Chare *chare, PyObject **args, Py_ssize_t count)
+{
+    Chare *running = rt.running;
+    PyObject *running_name = rt.running_name;
+    bool constructing = rt.constructing;
+    PyObject *result;
+
+    rt.running = chare;
+    rt.running_name = names.init;
+    rt.constructing = true;
+    args[-1] = (PyObject *)chare;
+    result = PyObject_VectorcallMethod(names.init, args - 1,
+                                       (size_t)(count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    rt.running = running;
+    rt.running_name = running_name;
+    rt.constructing = constructing;
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static int element_construct(Chare *chare, PyObject **args, Py_ssize_t count,
                              struct completion *completion)
 {
     ChareClass *class = chare->collection->class;
     struct reply reply = {.completion = completion};
-    PyObject *init, *tuple, *result;
+    PyObject *init, *tuple;
     int rc;
 
     if (!(class->constructor_flags & METHOD_CORO)) {
-        Chare *running = rt.running;
-
-        rt.running = chare;
-        args[-1] = (PyObject *)chare;
-        result = PyObject_VectorcallMethod(
-            names.init, args - 1, (size_t)(count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        rt.running = running;
-        if (result == NULL)
+        if (constructor_call(chare, args, count) != 0)
             return -1;
-        Py_DECREF(result);
-        if (completion == NULL)
-            return 0;
-        completion->remaining--;
+        if (completion != NULL)
+            completion->remaining--;
         return 0;
     }
     init = PyObject_GetAttr((PyObject *)chare, names.init);
@@ -280,7 +292,8 @@ static int create_local(struct collection *collection, PyObject *const *args, Py
     if (count + 1 > 8)
         copy = PyMem_New(PyObject *, (size_t)count + 1);
     if (copy != NULL) {
-        memcpy(copy + 1, args, (size_t)count * sizeof(*args));
+        if (count > 0) /* else args may be NULL */
+            memcpy(copy + 1, args, (size_t)count * sizeof(*args));
         rc = collection_construct(collection, copy + 1, count, completion);
     } else {
         PyErr_NoMemory();
@@ -309,13 +322,16 @@ static int create_everywhere(struct collection *collection, PyObject *whole, PyO
         return -1;
     }
     message[0] = whole;
-    memcpy(message + 1, args, (size_t)count * sizeof(*args));
+    if (count > 0) /* else args may be NULL */
+        memcpy(message + 1, args, (size_t)count * sizeof(*args));
     collection_participants(collection, &first, &pes);
     /* Ours is not sent: construction on the creating PE is synchronous. */
     rc = message_broadcast_others(&like, first, pes, message, count + 1);
     PyMem_Free(message);
-    if (rc == 0 && rt.pe >= first && rt.pe < first + pes)
-        rc = create_local(collection, args, count, rt.pe, future);
+    /* Errors in constructors end the program, as they do on the other PEs. */
+    if (rc == 0 && rt.pe >= first && rt.pe < first + pes &&
+        create_local(collection, args, count, rt.pe, future) != 0)
+        loop_fatal();
     return rc;
 }
 

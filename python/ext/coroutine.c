@@ -168,6 +168,7 @@ static int coroutine_enter(struct coroutine *coroutine)
     struct coroutine *previous = rt.current;
     Chare *running = rt.running;
     PyObject *running_name = rt.running_name;
+    bool constructing = rt.constructing;
     PyObject *greenlet = coroutine->greenlet;
     PyObject *result;
 
@@ -175,12 +176,14 @@ static int coroutine_enter(struct coroutine *coroutine)
     rt.current = coroutine;
     rt.running = coroutine->chare;
     rt.running_name = coroutine->name;
+    rt.constructing = false;
     Py_INCREF(greenlet);
     result = greenlet_switch(greenlet, NULL, NULL);
     Py_DECREF(greenlet);
     rt.current = previous;
     rt.running = running;
     rt.running_name = running_name;
+    rt.constructing = constructing;
     if (result == NULL)
         return -1;
     Py_DECREF(result);
@@ -250,6 +253,7 @@ static int async_step(struct coroutine *coroutine)
     struct coroutine *previous = rt.current;
     Chare *running = rt.running;
     PyObject *running_name = rt.running_name;
+    bool constructing = rt.constructing;
     PyObject *result;
     bool ended = false;
     int rc = 0;
@@ -257,11 +261,13 @@ static int async_step(struct coroutine *coroutine)
     rt.current = coroutine;
     rt.running = coroutine->chare;
     rt.running_name = coroutine->name;
+    rt.constructing = false;
     Py_CLEAR(coroutine->waits_for);
     result = async_send(coroutine->awaiting, &ended);
     rt.current = previous;
     rt.running = running;
     rt.running_name = running_name;
+    rt.constructing = constructing;
     if (ended)
         return coroutine_end(coroutine, result);
     if (Py_TYPE(result) == &Future_Type) {
@@ -297,7 +303,9 @@ int coroutine_start_async(Chare *chare, PyObject *name, PyObject *object, const 
 
 struct coroutine *coroutine_current(void)
 {
-    return rt.started && PyThreadState_Get() == rt.thread ? rt.current : NULL;
+    if (!rt.started || rt.constructing || PyThreadState_Get() != rt.thread)
+        return NULL;
+    return rt.current;
 }
 
 struct coroutine *coroutine_require(const char *what)

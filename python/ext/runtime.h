@@ -230,7 +230,8 @@ struct runtime {
     struct coroutine *coroutines;
     struct coroutine *current; /* running now; NULL: the scheduler or a plain method */
     struct coroutine *ready, *ready_last;
-    Chare *running; /* whose method runs now, for messages (borrowed) */
+    bool constructing; /* a plain constructor runs: it cannot wait, though its creator may */
+    Chare *running;    /* whose method runs now, for messages (borrowed) */
     PyObject *running_name;
     PyThreadState *thread; /* of the scheduler */
     PyObject *hooks;       /* c4py._runtime: Python functions that C calls */
@@ -396,6 +397,7 @@ bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope);
 
 PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *reducer,
                                bool all);
+int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *reduction_report(PyObject *self, PyObject *unused);
 PyObject *reduction_lacking(PyObject *self, PyObject *args);
