@@ -17,6 +17,7 @@ describe_class = chare.describe
 accept_class = chare.accept
 find_reducer = reduction.find
 contribution = reduction.contribution
+snapshot = reduction.snapshot
 combine = reduction.combine
 finish_reduction = reduction.finish
 

@@ -1,5 +1,6 @@
 """Reducers: how contributions to a reduction are combined."""
 
+import copy
 import functools
 import operator
 
@@ -97,25 +98,31 @@ def _as_array(reducer, data):
     return array
 
 
-def contribution(reducer, data, copy):
+def snapshot(data):
+    """What a contribution is now, whatever its owner does to it before it is combined."""
+    return copy.deepcopy(data)
+
+
+def contribution(reducer, data, several, first):
     """A contribution in the form in which it is combined: a scalar or an array.
 
-    Arrays that will be combined in place are copied first: they are the contributor's.
+    What waits here until others have come is copied: it is the contributor's. That is an array to
+    which others will be added, and any object that may come out of a combination as it is.
     """
     op = reducer.op
     if type(data) is bool:              # bools stay bools where they mean truth
         return data if op in (MAX, MIN) else int(data)
     if isinstance(data, (list, tuple)) or type(data).__module__ == 'array':
-        data, copy = _as_array(reducer, data), False
+        data, first = _as_array(reducer, data), False
     if not _is_numpy(data):
         if op in _LOGICAL:
             _refuse(reducer, data)
-        return data
+        return snapshot(data) if several else data
     if op in _LOGICAL and data.dtype.kind not in 'bO':
         _refuse(reducer, data)
     if op in (SUM, PRODUCT) and data.dtype.kind == 'b':
         return data.astype(int)
-    return data.copy() if copy and hasattr(data, 'shape') and data.shape else data
+    return data.copy() if several and first and hasattr(data, 'shape') and data.shape else data
 
 
 def combine(reducer, a, b, a_owned, b_owned):

@@ -57,6 +57,7 @@ static const struct {
     [C4P_CREATE] = {collection_handle_create, true},
     [C4P_FUTURE] = {future_handle_value, true},
     [C4P_COMPLETION] = {future_handle_completion, true},
+    [C4P_PARTIAL] = {reduction_handle_part, true},
     [C4P_REDUCED] = {reduction_handle_result, true},
     [C4P_CLASS_WANTED] = {class_handle_wanted, true},
     [C4P_CLASS] = {class_handle, true},

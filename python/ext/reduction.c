@@ -1,38 +1,20 @@
 /*
- * Reductions: contributions combined first on their PE, then where the PEs'
- * parts meet (proto/meeting.h).
- *
- * Numbers are combined by the interpreter's own operations, arrays by NumPy's
- * ufuncs in place; custom reducers get lists. Parts are combined in the order
- * of their PEs, so that floating-point results do not depend on who came last.
+ * Reductions: contributions combined (combine.h) first on their PE, then where
+ * the PEs' parts meet (proto/meeting.h). Parts are combined in the order of
+ * their PEs, so that floating-point results do not depend on who came last.
  */
+#include <errno.h>
 
 #include "proto/meeting.h"
+#include "python/ext/combine.h"
 #include "python/ext/delays.h"
-#include "python/ext/runtime.h"
 
-enum reducer_op {
-    OP_NOP,
-    OP_SUM,
-    OP_PRODUCT,
-    OP_MAX,
-    OP_MIN,
-    OP_AND,
-    OP_OR,
-    OP_XOR,
-    OP_GATHER,
-    OP_CUSTOM,
-    OP_COUNT
+/* What one PE has contributed to a reduction. */
+struct part {
+    uint32_t pe;
+    PyObject *value;
+    bool owned;
 };
-
-/* A reducer as contributions name it: an attribute of Reducer. */
-typedef struct {
-    PyObject_HEAD int op; /* enum reducer_op */
-    PyObject *name;
-    PyObject *function; /* of custom ones: list -> value */
-    PyObject *pre;      /* (data, chare) -> data, or None */
-    PyObject *post;     /* value -> value, or None */
-} Reducer;
 
 /* One reduction that local elements take part in. */
 struct reduction {
@@ -40,177 +22,16 @@ struct reduction {
     uint32_t sequence;
     uint64_t count; /* local contributions */
     Reducer *reducer;
-    PyObject *value;   /* combined so far; a list for gather and custom ones */
-    bool owned;        /* value is ours to change in place */
-    bool all;          /* allreduce */
-    bool published;    /* waits for its result only */
-    PyObject *target;  /* callback */
-    PyObject *futures; /* of allreduce: list */
+    PyObject *value;    /* combined so far; a list for gather and custom ones */
+    bool owned;         /* value is ours to change in place */
+    bool all;           /* allreduce */
+    bool published;     /* waits for its result only */
+    PyObject *target;   /* callback */
+    PyObject *futures;  /* of allreduce: list */
+    struct part *parts; /* if we came last: those that are here, ours first */
+    uint32_t part_count;
+    uint32_t parts_due; /* that are not: they wait for a class */
 };
-
-/* ---- the reducer type ---- */
-
-static PyObject *Reducer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *name, *function = Py_None, *pre = Py_None, *post = Py_None;
-    Reducer *reducer;
-    int op;
-
-    if (kwargs != NULL ||
-        !PyArg_ParseTuple(args, "iU|OOO:Reducer", &op, &name, &function, &pre, &post))
-        return NULL;
-    if (op < 0 || op >= OP_COUNT) {
-        PyErr_SetString(PyExc_ValueError, "no such reducer");
-        return NULL;
-    }
-    reducer = (Reducer *)type->tp_alloc(type, 0);
-    if (reducer == NULL)
-        return NULL;
-    reducer->op = op;
-    reducer->name = new_ref(name);
-    reducer->function = new_ref(function);
-    reducer->pre = new_ref(pre);
-    reducer->post = new_ref(post);
-    return (PyObject *)reducer;
-}
-
-static void Reducer_dealloc(PyObject *self)
-{
-    Reducer *reducer = (Reducer *)self;
-
-    Py_XDECREF(reducer->name);
-    Py_XDECREF(reducer->function);
-    Py_XDECREF(reducer->pre);
-    Py_XDECREF(reducer->post);
-    Py_TYPE(self)->tp_free(self);
-}
-
-static PyObject *Reducer_repr(PyObject *self)
-{
-    return PyUnicode_FromFormat("<Reducer.%U>", ((Reducer *)self)->name);
-}
-
-static PyObject *Reducer_reduce(PyObject *self, PyObject *unused)
-{
-    PyObject *function = rt.hooks ? PyObject_GetAttrString(rt.hooks, "reducer_from") : NULL;
-
-    (void)unused;
-    if (function == NULL) {
-        runtime_require();
-        return NULL;
-    }
-    return Py_BuildValue("N(O)", function, ((Reducer *)self)->name);
-}
-
-static PyMemberDef Reducer_members[] = {
-    {"name", T_OBJECT, offsetof(Reducer, name), READONLY, NULL},
-    {"op", T_INT, offsetof(Reducer, op), READONLY, NULL},
-    {"function", T_OBJECT, offsetof(Reducer, function), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL}};
-
-static PyMethodDef Reducer_methods[] = {{"__reduce__", Reducer_reduce, METH_NOARGS, NULL},
-                                        {NULL, NULL, 0, NULL}};
-
-PyTypeObject Reducer_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "c4py._c4py.Reducer",
-    .tp_basicsize = sizeof(Reducer),
-    .tp_dealloc = Reducer_dealloc,
-    .tp_repr = Reducer_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_members = Reducer_members,
-    .tp_methods = Reducer_methods,
-    .tp_new = Reducer_new,
-};
-
-static Reducer *nop_reducer(void)
-{
-    static Reducer *nop;
-
-    if (nop == NULL)
-        nop = (Reducer *)PyObject_CallFunction((PyObject *)&Reducer_Type, "is", OP_NOP, "nop");
-    return nop;
-}
-
-/* The reducer that a contribution names; borrowed. */
-static Reducer *reducer_resolve(PyObject *given)
-{
-    PyObject *found;
-
-    if (given == Py_None)
-        return nop_reducer();
-    if (Py_TYPE(given) == &Reducer_Type)
-        return (Reducer *)given;
-    found = runtime_hook("find_reducer", &given, 1);
-    if (found == NULL)
-        return NULL;
-    Py_DECREF(found); /* registered reducers are kept by the registry */
-    if (Py_TYPE(found) != &Reducer_Type) {
-        PyErr_SetString(PyExc_TypeError, "not a reducer");
-        return NULL;
-    }
-    return (Reducer *)found;
-}
-
-/* ---- combining values ---- */
-
-static bool is_number(PyObject *value)
-{
-    return PyLong_CheckExact(value) || PyFloat_CheckExact(value);
-}
-
-/* A contribution in the form in which it is combined. New reference. */
-static PyObject *value_first(const Reducer *reducer, PyObject *data, bool copy)
-{
-    PyObject *args[3], *value;
-
-    if (is_number(data) && reducer->op <= OP_MIN)
-        return new_ref(data);
-    if (PyBool_Check(data) && reducer->op >= OP_AND && reducer->op <= OP_XOR)
-        return new_ref(data);
-    args[0] = (PyObject *)reducer;
-    args[1] = data;
-    args[2] = copy ? Py_True : Py_False;
-    value = runtime_hook("contribution", args, 3);
-    return value;
-}
-
-/* a op b; the result may be one of the two, changed in place if it is owned. */
-static PyObject *value_combine(const Reducer *reducer, PyObject *a, PyObject *b, bool a_owned,
-                               bool b_owned)
-{
-    PyObject *args[5];
-    int less;
-
-    if (is_number(a) && is_number(b)) {
-        switch (reducer->op) {
-        case OP_SUM:
-            return PyNumber_Add(a, b);
-        case OP_PRODUCT:
-            return PyNumber_Multiply(a, b);
-        default:
-            less = PyObject_RichCompareBool(a, b, reducer->op == OP_MIN ? Py_LE : Py_GE);
-            return less < 0 ? NULL : new_ref(less ? a : b);
-        }
-    }
-    if (PyBool_Check(a) && PyBool_Check(b) && reducer->op >= OP_AND && reducer->op <= OP_XOR) {
-        bool x = a == Py_True, y = b == Py_True;
-
-        return PyBool_FromLong(reducer->op == OP_AND  ? x && y
-                               : reducer->op == OP_OR ? x || y
-                                                      : x != y);
-    }
-    args[0] = (PyObject *)reducer;
-    args[1] = a;
-    args[2] = b;
-    args[3] = a_owned ? Py_True : Py_False;
-    args[4] = b_owned ? Py_True : Py_False;
-    return runtime_hook("combine", args, 5);
-}
-
-static bool op_is_list(const Reducer *reducer)
-{
-    return reducer->op == OP_GATHER || reducer->op == OP_CUSTOM;
-}
 
 /* ---- open reductions of a collection ---- */
 
@@ -257,9 +78,10 @@ static void reduction_close(struct collection *collection, struct reduction *r)
 
 /* ---- completing ---- */
 
-static int target_deliver(PyObject *target, PyObject *value)
+/* `private`: nobody else sees what is done to the value. */
+static int target_deliver(PyObject *target, PyObject *value, bool private)
 {
-    if (Py_TYPE(target) == &Future_Type && ((Future *)target)->owner == rt.pe) {
+    if (private && Py_TYPE(target) == &Future_Type && ((Future *)target)->owner == rt.pe) {
         Future *known = table_get(&rt.futures, ((Future *)target)->id);
 
         if (known != NULL)
@@ -268,54 +90,32 @@ static int target_deliver(PyObject *target, PyObject *value)
     return callback_invoke(target, value);
 }
 
-/* The combined value in the form that the target gets. Replaces r->value. */
-static int reduction_finish_value(struct reduction *r)
-{
-    PyObject *args[2], *value;
-
-    if (r->reducer->op == OP_NOP || (is_number(r->value) && r->reducer->op <= OP_MIN))
-        return 0;
-    args[0] = (PyObject *)r->reducer;
-    args[1] = r->value;
-    value = runtime_hook("finish_reduction", args, 2);
-    if (value == NULL)
-        return -1;
-    Py_SETREF(r->value, value);
-    return 0;
-}
-
 /* All contributions of all PEs are in r->value: hand it over and close. */
 static int reduction_deliver(struct collection *collection, struct reduction *r)
 {
     struct c4p_envelope like = {
         .kind = C4P_REDUCED, .collection = collection->id, .sequence = r->sequence};
-    PyObject *target;
+    PyObject *target, *value = value_finish(r->reducer, r->value);
+    bool private = value == NULL || value_is_private(value, r->owned);
     uint32_t first, pes;
     int rc;
 
-    if (reduction_finish_value(r) != 0)
+    if (value == NULL && PyErr_Occurred())
         return -1;
     if (r->all) {
         collection_participants(collection, &first, &pes);
         r->published = true;
-        if (r->value == NULL)
-            return message_broadcast(&like, first, pes, NULL, 0, NULL);
-        return message_broadcast(&like, first, pes, &r->value, 1, NULL);
+        rc = message_broadcast(&like, first, pes, &value, value != NULL, NULL);
+        Py_XDECREF(value);
+        return rc;
     }
     target = new_ref(r->target);
-    PyObject *value = r->value ? new_ref(r->value) : NULL;
     reduction_close(collection, r);
-    rc = target_deliver(target, value);
+    rc = target_deliver(target, value, private);
     Py_DECREF(target);
     Py_XDECREF(value);
     return rc;
 }
-
-struct part {
-    uint32_t pe;
-    PyObject *value;
-    bool owned;
-};
 
 static int part_compare(const void *a, const void *b)
 {
@@ -324,36 +124,21 @@ static int part_compare(const void *a, const void *b)
     return x->pe < y->pe ? -1 : x->pe > y->pe;
 }
 
-/* Decode the chain of the others' parts behind parts[0]. Returns how many there are in all. */
-static Py_ssize_t parts_decode(uint64_t chain, struct part **parts)
+/* One of the others' parts. Sets nothing if its message has to wait for a class. */
+static int part_take(struct reduction *r, uint64_t offset, const struct c4p_envelope *envelope)
 {
-    Py_ssize_t count = 1, room = 8;
-    struct part *list = PyMem_New(struct part, (size_t)room);
+    PyObject *value[2] = {NULL, NULL};
 
-    if (list == NULL) {
-        PyErr_NoMemory();
+    if (envelope->args != 1) {
+        message_release(offset);
+        PyErr_SetString(PyExc_ValueError, "a malformed part of a reduction");
         return -1;
     }
-    while (chain != 0) {
-        struct c4p_envelope envelope = *segment_block(&rt.segment, chain);
-        uint64_t next = envelope.next;
-        PyObject *value[2] = {NULL, NULL};
-
-        if (count == room) {
-            struct part *more = PyMem_Resize(list, struct part, (size_t)(room *= 2));
-
-            if (more == NULL) {
-                PyErr_NoMemory();
-                break;
-            }
-        }
-        if (message_decode(chain, &envelope, value) != 0)
-            break;
-        list[count++] = (struct part){envelope.source, value[0], true};
-        chain = next;
-    }
-    *parts = list;
-    return chain == 0 ? count : -1;
+    if (message_decode(offset, envelope, value) != 0)
+        return PyErr_Occurred() ? -1 : 0;
+    r->parts[r->part_count++] = (struct part){envelope->source, value[0], true};
+    r->parts_due--;
+    return 0;
 }
 
 /* Combine numbers and arrays pairwise, in the order of PEs. Steals the parts' values. */
@@ -400,43 +185,71 @@ static PyObject *parts_join(const Reducer *reducer, struct part *parts, Py_ssize
     return list;
 }
 
-static int parts_release_empty(uint64_t chain)
+/* All parts are here: combine them and deliver. */
+static int parts_complete(struct collection *collection, struct reduction *r)
 {
-    while (chain != 0) {
-        uint64_t next = segment_block(&rt.segment, chain)->next;
+    struct part *parts = r->parts;
 
-        message_release(chain);
-        chain = next;
-    }
-    return 0;
+    r->parts = NULL;
+    r->owned = true;
+    qsort(parts, (size_t)r->part_count, sizeof(*parts), part_compare);
+    r->value = reducer_gathers(r->reducer) ? parts_join(r->reducer, parts, r->part_count)
+                                           : parts_combine(r->reducer, parts, r->part_count);
+    PyMem_Free(parts);
+    return r->value == NULL ? -1 : reduction_deliver(collection, r);
 }
 
-/* We came last: combine the others' parts with ours and deliver. */
+/* We came last: combine the others' parts, a chain, with ours. */
 static int reduction_complete(struct collection *collection, struct reduction *r, uint64_t others)
 {
-    struct part *parts = NULL;
-    Py_ssize_t count;
-    PyObject *value;
+    uint64_t next;
 
-    if (r->reducer->op == OP_NOP) {
-        parts_release_empty(others);
+    for (uint64_t offset = others; offset != 0; offset = segment_block(&rt.segment, offset)->next)
+        r->parts_due++;
+    if (r->reducer->op == OP_NOP || r->parts_due == 0) {
+        for (uint64_t offset = others; offset != 0; offset = next) {
+            next = segment_block(&rt.segment, offset)->next;
+            message_release(offset);
+        }
         return reduction_deliver(collection, r);
     }
-    if (others == 0)
-        return reduction_deliver(collection, r);
-    count = parts_decode(others, &parts);
-    if (count < 0) {
-        PyMem_Free(parts);
+    r->parts = PyMem_New(struct part, (size_t)r->parts_due + 1);
+    if (r->parts == NULL) {
+        PyErr_NoMemory();
         return -1;
     }
-    parts[0] = (struct part){rt.pe, r->value, r->owned};
+    r->parts[r->part_count++] = (struct part){rt.pe, r->value, r->owned};
     r->value = NULL;
-    qsort(parts, (size_t)count, sizeof(*parts), part_compare);
-    value = op_is_list(r->reducer) ? parts_join(r->reducer, parts, count)
-                                   : parts_combine(r->reducer, parts, count);
-    PyMem_Free(parts);
-    r->value = value;
-    return value == NULL ? -1 : reduction_deliver(collection, r);
+    for (uint64_t offset = others; offset != 0; offset = next) {
+        const struct c4p_envelope envelope = *segment_block(&rt.segment, offset);
+
+        next = envelope.next;
+        if (part_take(r, offset, &envelope) != 0)
+            return -1;
+    }
+    return r->parts_due == 0 ? parts_complete(collection, r) : 0;
+}
+
+/* A part that had to wait for a class. */
+int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    struct collection *collection = collection_find(envelope->collection);
+    struct reduction *r = collection ? reduction_find(collection, envelope->sequence) : NULL;
+
+    if (r == NULL || r->parts == NULL) {
+        message_release(offset);
+        PyErr_SetString(PyExc_ValueError, "a part of a reduction that nobody waits for");
+        return -1;
+    }
+    if (part_take(r, offset, envelope) != 0)
+        return -1;
+    return r->parts_due == 0 ? parts_complete(collection, r) : 0;
+}
+
+static int meeting_corrupt(void)
+{
+    runtime_error("the job's shared segment is corrupt: something wrote over its reductions");
+    return -1;
 }
 
 /* All local elements have contributed: bring our part to where the others' are. */
@@ -460,6 +273,8 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
     if (meeting_is_last(&rt.segment, collection->id, r->sequence, r->count, collection->total,
                         &others))
         return reduction_complete(collection, r, others);
+    if (errno == EBADMSG)
+        return meeting_corrupt();
     if (r->reducer->op == OP_NOP) {
         like.flags |= C4P_EMPTY;
         offset = message_block(&like, 0);
@@ -473,6 +288,8 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
         region_free(rt.region, offset);
         return reduction_complete(collection, r, others);
     }
+    if (errno == EBADMSG)
+        return meeting_corrupt();
     if (r->all) {
         Py_CLEAR(r->value);
         r->published = true;
@@ -492,14 +309,15 @@ static int contribution_append(struct reduction *r, const Chare *chare, PyObject
     if (r->value == NULL && (r->value = PyList_New(0)) == NULL)
         return -1;
     r->owned = true;
-    if (r->reducer->op == OP_CUSTOM) {
-        PyObject *pre = r->reducer->pre;
-
-        item = pre == Py_None ? new_ref(data)
-                              : PyObject_CallFunctionObjArgs(pre, data, (PyObject *)chare, NULL);
-    } else {
+    if (r->reducer->op == OP_CUSTOM && r->reducer->pre != Py_None)
+        item = PyObject_CallFunctionObjArgs(r->reducer->pre, data, (PyObject *)chare, NULL);
+    else
+        item = new_ref(data);
+    if (item != NULL)
+        Py_SETREF(item, value_snapshot(item));
+    if (item != NULL && r->reducer->op == OP_GATHER) {
         index = collection_index(chare->collection, chare->flat);
-        item = index ? PyTuple_Pack(2, index, data) : NULL;
+        Py_SETREF(item, index ? PyTuple_Pack(2, index, item) : NULL);
         Py_XDECREF(index);
     }
     rc = item == NULL ? -1 : PyList_Append(r->value, item);
@@ -514,9 +332,9 @@ static int contribution_add(struct reduction *r, const Chare *chare, PyObject *d
 
     if (r->reducer->op == OP_NOP)
         return 0;
-    if (op_is_list(r->reducer))
+    if (reducer_gathers(r->reducer))
         return contribution_append(r, chare, data);
-    value = value_first(r->reducer, data, several && r->value == NULL);
+    value = value_take(r->reducer, data, several, r->value == NULL);
     if (value == NULL)
         return -1;
     if (r->value == NULL) {
@@ -556,6 +374,22 @@ static int reducer_check(const struct collection *collection, const struct reduc
     return -1;
 }
 
+/* The future of one more contributor to an allreduce. */
+static Future *reduction_future(struct reduction *r)
+{
+    Future *future = future_create(FUTURE_VALUES, 1);
+
+    if (future == NULL)
+        return NULL;
+    future_set_about(future, (PyObject *)r->reducer);
+    if ((r->futures == NULL && (r->futures = PyList_New(0)) == NULL) ||
+        PyList_Append(r->futures, (PyObject *)future) != 0) {
+        future_abandon(future);
+        return NULL;
+    }
+    return future;
+}
+
 PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *given,
                                bool all)
 {
@@ -576,21 +410,12 @@ PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, P
             reduction_close(collection, r);
         return NULL;
     }
-    chare->reductions++;
-    if (all) {
-        future = future_create(FUTURE_VALUES, 1);
-        if (r->futures == NULL)
-            r->futures = PyList_New(0);
-        if (future == NULL || r->futures == NULL ||
-            PyList_Append(r->futures, (PyObject *)future) != 0) {
-            Py_XDECREF(future);
-            return NULL;
-        }
-        future_set_about(future, (PyObject *)r->reducer);
-    } else if (r->target == NULL) {
-        r->target = new_ref(target);
-    }
     /* An error from here on is not the contributor's: the others' parts are in it. */
+    chare->reductions++;
+    if (all && (future = reduction_future(r)) == NULL)
+        loop_fatal();
+    if (!all && r->target == NULL)
+        r->target = new_ref(target);
     if (++r->count == collection->count && reduction_publish(collection, r) != 0)
         loop_fatal();
     if (future != NULL)
