@@ -1,15 +1,16 @@
 /*
  * The floors under the figures of the benchmark: what this machine gives to two processes that share
- * memory, by hand ("ring") and by the modules of proto/ ("inbox": a block is allocated, filled,
- * queued, taken, checked and returned). Prints JSON on one line; times are medians.
+ * memory, by hand (ring, copy) and by the modules of proto/ (inbox: a block is allocated, filled,
+ * queued, taken, checked and returned). Prints JSON on one line; figures are medians.
  *
  *     floor [ROUNDS [SCALE]]      rounds per figure (5), factor on the length of each (1.0)
  *
- *   *_8b_us, *_64k_us, ...   round trip of a message of that size, one copy in at each end, both spin
- *   *_sleep_us               round trip of 8 bytes when both ends sleep on a futex, on two cores
- *   *_sleep_one_core_us      the same with both on one
- *   *_messages_per_s         one way, 8 bytes
- *   memcpy_*_gb_per_s        copy of 16 MB: warm, and to pages that were never touched
+ *   ring_*_us, copy_*_us, inbox_*_us   round trip of that many bytes, one copy in at each end, both
+ *                                      spin
+ *   *_sleep_us, *_sleep_one_core_us    round trip of 8 bytes, both ends sleep on a futex: on two
+ *                                      cores, on one
+ *   one_way_per_s                      messages of 8 bytes, by inbox
+ *   memcpy_16m*_gb_s                   copy of 16 MB: warm, and to pages that were never touched
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -33,7 +34,6 @@
 #define EPOCH 1
 #define LARGEST (16u << 20)
 #define MAX_ROUNDS 101
-#define SLOTS 4096 /* of the ring for one-way messages */
 
 #define require(condition)                                                                         \
     do {                                                                                           \
@@ -50,9 +50,6 @@
 struct shared {
     _Alignas(CACHE_LINE) _Atomic uint32_t there;
     _Alignas(CACHE_LINE) _Atomic uint32_t back;
-    _Alignas(CACHE_LINE) _Atomic uint64_t head;
-    _Alignas(CACHE_LINE) _Atomic uint64_t tail;
-    _Alignas(CACHE_LINE) uint64_t ring[SLOTS];
     _Alignas(4096) uint8_t buffer[2][LARGEST];
 };
 
@@ -157,29 +154,6 @@ static void ring_sleeps(struct side *side)
             futex_post(&shared->back, i);
         }
     }
-}
-
-static void ring_one_way(struct side *side)
-{
-    struct shared *shared = side->shared;
-    unsigned long spins = 0;
-
-    for (uint64_t i = 0; i < side->count; i++) {
-        if (side->number == 0) {
-            while (i - atomic_load_explicit(&shared->tail, memory_order_acquire) == SLOTS)
-                relax(&spins);
-            shared->ring[i % SLOTS] = i;
-            atomic_store_explicit(&shared->head, i + 1, memory_order_release);
-        } else {
-            while (atomic_load_explicit(&shared->head, memory_order_acquire) == i)
-                relax(&spins);
-            require(shared->ring[i % SLOTS] == i);
-            atomic_store_explicit(&shared->tail, i + 1, memory_order_release);
-        }
-    }
-    if (side->number == 0)
-        while (atomic_load_explicit(&shared->tail, memory_order_acquire) != side->count)
-            relax(&spins);
 }
 
 /* ---- inboxes ---- */
@@ -320,7 +294,6 @@ static void round_begin(struct side *side, unsigned long count)
 
     side->count = count;
     if (side->number == 0) {
-        shared->head = shared->tail = 0;
         shared->there = 0;
         atomic_store(&shared->back, UINT32_MAX);
         while (atomic_load(&shared->there) != UINT32_MAX)
@@ -433,34 +406,41 @@ static void print_figure(const char *name, double value)
     separator = ", ";
 }
 
-static void print_times(const char *family, void (*trips)(struct side *),
-                        void (*sleeps)(struct side *), void (*one_way)(struct side *))
+struct row {
+    const char *name;
+    struct figure figure;
+};
+
+static void print_times(void)
 {
-    static const struct {
-        const char *name;
-        size_t size;
-        unsigned long count;
-    } sizes[] = {{"8b", 8, 100000},
-                 {"1k", 1024, 50000},
-                 {"64k", 64 << 10, 2000},
-                 {"1m", 1 << 20, 200},
-                 {"16m", LARGEST, 12}};
-    char name[64];
+    static const struct row rows[] = {
+        {"ring_8_us", {ring_round_trips, 8, 100000, false}},
+        {"ring_1k_us", {ring_round_trips, 1024, 50000, false}},
+        {"copy_64k_us", {ring_round_trips, 64 << 10, 2000, false}},
+        {"copy_1m_us", {ring_round_trips, 1 << 20, 200, false}},
+        {"copy_16m_us", {ring_round_trips, LARGEST, 12, false}},
+        {"ring_sleep_us", {ring_sleeps, 8, 3000, false}},
+        {"ring_sleep_one_core_us", {ring_sleeps, 8, 3000, true}},
+        {"inbox_8_us", {inbox_round_trips, 8, 100000, false}},
+        {"inbox_1k_us", {inbox_round_trips, 1024, 50000, false}},
+        {"inbox_64k_us", {inbox_round_trips, 64 << 10, 2000, false}},
+        {"inbox_1m_us", {inbox_round_trips, 1 << 20, 200, false}},
+        {"inbox_16m_us", {inbox_round_trips, LARGEST, 12, false}},
+        {"inbox_sleep_us", {inbox_sleeps, 8, 3000, false}},
+        {"inbox_sleep_one_core_us", {inbox_sleeps, 8, 3000, true}},
+    };
 
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
-        struct figure figure = {trips, sizes[i].size, sizes[i].count, false};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+        print_figure(rows[i].name, measure(&rows[i].figure) * 1e6);
+}
 
-        snprintf(name, sizeof(name), "%s_%s_us", family, sizes[i].name);
-        print_figure(name, measure(&figure) * 1e6);
-    }
-    for (int one_core = 0; one_core <= 1; one_core++) {
-        struct figure figure = {sleeps, 8, 3000, one_core};
+static void print_rates(void)
+{
+    static const struct figure one_way = {inbox_one_way, 8, 300000, false};
 
-        snprintf(name, sizeof(name), "%s_sleep%s_us", family, one_core ? "_one_core" : "");
-        print_figure(name, measure(&figure) * 1e6);
-    }
-    snprintf(name, sizeof(name), "%s_messages_per_s", family);
-    print_figure(name, 1 / measure(&(struct figure){one_way, 8, 300000, false}));
+    print_figure("one_way_per_s", 1 / measure(&one_way));
+    print_figure("memcpy_16m_gb_s", LARGEST / measure_memcpy(false) / 1e9);
+    print_figure("memcpy_16m_fresh_gb_s", LARGEST / measure_memcpy(true) / 1e9);
 }
 
 int main(int argc, char **argv)
@@ -474,10 +454,8 @@ int main(int argc, char **argv)
                 MAX_ROUNDS);
         return 2;
     }
-    print_times("ring", ring_round_trips, ring_sleeps, ring_one_way);
-    print_times("inbox", inbox_round_trips, inbox_sleeps, inbox_one_way);
-    print_figure("memcpy_16m_gb_per_s", LARGEST / measure_memcpy(false) / 1e9);
-    print_figure("memcpy_16m_fresh_gb_per_s", LARGEST / measure_memcpy(true) / 1e9);
+    print_times();
+    print_rates();
     puts("}");
     return 0;
 }

@@ -15,8 +15,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-C4PY = os.path.join(ROOT, 'build', 'bin', 'c4py')
-FLOOR = os.path.join(ROOT, 'build', 'bench', 'floor')
+BUILD = os.environ.get('C4P_BUILD', os.path.join(ROOT, 'build'))
+C4PY = os.path.join(BUILD, 'bin', 'c4py')
+FLOOR = os.path.join(BUILD, 'tests', 'floor')
 
 EMPTY = """
 from c4py import charm
