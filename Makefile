@@ -52,7 +52,7 @@ equal = $(if $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(s
 record = $(shell mkdir -p $(OUT)/state)$(file >$(OUT)/state/$(1),$(2))
 
 # A goal that starts make again, once the packages that it needs are there, needs nothing itself.
-DRIVERS := help clean deps deps-test deps-lint demo test lint bench asan tsan fuzz soak fresh
+DRIVERS := help clean deps deps-test deps-lint demo test lint bench asan tsan fuzz soak random fresh
 building := $(filter-out $(DRIVERS),$(or $(MAKECMDGOALS),all))
 
 # ---- compiler flags ----
@@ -264,7 +264,7 @@ chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
 # Nothing to run is right when a pattern was given: it may be meant for other tests.
 narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
 
-.PHONY: test-unit test-python test-smoke fuzz-c fuzz-python bench-run soak-run
+.PHONY: test-unit test-python test-smoke fuzz-c fuzz-python bench-run soak-run random-run
 test-unit: $(UNIT_BIN)
 	@mkdir -p $(RESULTS)
 	@echo "C tests$(VARIANT:%= under %):"
@@ -311,6 +311,14 @@ soak-run:
 		round=$$((round + 1)); echo "round $$round"; \
 		$(MAKE) --no-print-directory test-unit test-python || exit 1; \
 	done; echo "$$round rounds in $$SECONDS s without a failure"
+
+# All that `make test` runs a part of.
+FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
+random-run: all
+	@echo "Random programs and faults:"
+	$(Q)$(call pytest,random,$(FULL)) \
+		$(call chosen,$(addprefix tests/python/test_,random_programs.py faults.py run_ends.py)) \
+		$(narrowed)
 
 # ---- lint ----
 
@@ -371,7 +379,7 @@ $(BUILD)/state/deps-%: Makefile $(wildcard /var/lib/dpkg/status)
 # the jobs: make looks for its own name before a variable is expanded.
 run = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(CORES))
 
-.PHONY: demo test lint bench asan tsan fuzz soak fresh
+.PHONY: demo test lint bench asan tsan fuzz soak random fresh
 demo: ## From nothing to a first run: deps, all, and words counted by chares on 4 PEs
 	+@$(run) deps
 	+@$(run) all
@@ -413,6 +421,9 @@ fuzz: ## Every decoder on random input, FUZZ_SECONDS=60 each
 soak: ## The tests again and again, SOAK_SECONDS=300
 	+@$(run) deps-test
 	+@$(run) soak-run
+random: ## 10,000 random programs with their oracles, and the full set of faults
+	+@$(run) deps-test
+	+@$(run) random-run
 fresh: ## Prove `make demo` and `make test` in a minimal Debian; SUITE=bookworm or trixie
 	tests/fresh.sh $(abspath $(BUILD))/fresh $(or $(SUITE),bookworm)
 

@@ -99,7 +99,8 @@ def twist(value, salt):
     if isinstance(value, numpy.ndarray):
         return _twist_array(value, salt)
     if isinstance(value, numpy.generic):
-        return value + type(value)(salt % 7)
+        with numpy.errstate(all='ignore'):
+            return value + type(value)(salt % 7)
     if isinstance(value, (int, float, complex, fractions.Fraction)):
         return value * 3 + salt
     if isinstance(value, str):
