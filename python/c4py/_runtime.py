@@ -46,6 +46,23 @@ def not_threaded(what, class_name, method_name):
                            'or make it an async def')
 
 
+class _Reborn:
+    """Carries an exception whose constructor does not take its args; arrives as the exception."""
+
+    def __init__(self, error):
+        self.parts = type(error), error.args, vars(error)
+
+    def __reduce__(self):
+        return _reborn, self.parts
+
+
+def _reborn(cls, args, attributes):
+    error = cls.__new__(cls, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
+
 def exception_to_send(error):
     """Give an exception what its reader needs: the text of its traceback and the PE it is from."""
     if not hasattr(error, 'remote_stacktrace'):
@@ -55,17 +72,21 @@ def exception_to_send(error):
         except AttributeError:              # a class with __slots__
             return RemoteError(text)
     error.__traceback__ = None
-    return error
+    for form in (error, _Reborn(error)):
+        if type(form).__module__ == 'builtins' or _can_travel(form):
+            return form
+    return _stand_in(error)
 
 
 def _can_travel(value):
+    """Can a value be pickled, and unpickled?"""
     import pickle
     try:
         pickle.loads(pickle.dumps(value))
     except Exception:
         try:
             import cloudpickle
-            cloudpickle.dumps(value)
+            pickle.loads(cloudpickle.dumps(value))
         except Exception:
             return False
     return True
