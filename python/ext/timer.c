@@ -133,6 +133,8 @@ static int timer_fire(struct timer *timer)
         return coroutine_resume(timer->wake);
     }
     result = PyObject_Call(timer->callable, timer->args, NULL);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_SystemExit))
+        runtime_error("exit() in what a timer calls: charm.exit() ends the program from there");
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
