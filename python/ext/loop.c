@@ -12,7 +12,8 @@
 
 /* How long to look for mail before going to sleep: a wake-up costs as much. */
 #define SPIN_NS 60000
-#define YIELDS 4
+#define TIGHT_NS 1500    /* of these, without offering the core to others */
+#define CROWDED_NS 10000 /* instead, if there are more PEs awake than cores */
 
 static int stop_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
@@ -144,29 +145,29 @@ static bool have_work(void)
            rt.ready != NULL;
 }
 
-/* Look for mail for a while: spinning if the other PEs have cores of their own, else yielding. */
+/*
+ * Look for mail for a while: longer if the other PEs have cores of their own. Whoever we wait for
+ * may yet share our core, because others use the machine too: so after the first microseconds the
+ * core is offered in every turn.
+ */
 static bool idle_spin(void)
 {
     const struct segment_header *header = segment_header(&rt.segment);
-    int64_t end;
+    int64_t now = clock_now();
+    int64_t tight = now + TIGHT_NS, end = now + SPIN_NS;
 
-    if (atomic_load_explicit(&header->awake, memory_order_relaxed) > rt.segment.geometry.cores) {
-        for (int i = 0; i < YIELDS; i++) {
-            sched_yield();
-            if (have_work())
-                return true;
-        }
-        return false;
-    }
-    end = clock_now() + SPIN_NS;
-    do {
-        for (int i = 0; i < 64; i++) {
+    if (atomic_load_explicit(&header->awake, memory_order_relaxed) > rt.segment.geometry.cores)
+        tight = now, end = now + CROWDED_NS;
+    for (; now < end; now = clock_now()) {
+        for (int i = 0; i < 32; i++) {
             if (have_work())
                 return true;
             cpu_relax();
         }
-    } while (clock_now() < end);
-    return false;
+        if (now >= tight)
+            sched_yield();
+    }
+    return have_work();
 }
 
 static int64_t sleep_time(void)
