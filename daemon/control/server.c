@@ -22,6 +22,7 @@ struct server {
     void *zmq;
     void *socket;
     struct event *readable;
+    struct event *again; /* what the descriptor does not tell of, when others had their turn */
     server_receive *receive;
     void *context;
 };
@@ -63,6 +64,11 @@ static void server_take(struct server *server)
         zmq_msg_close(&part[i]);
 }
 
+static void server_again(struct server *server)
+{
+    event_add(server->again, &(struct timeval){0, 0});
+}
+
 /* ZeroMQ's descriptor tells of changes only: go on until there is no mail, or come back by ourselves. */
 static void server_on_readable(evutil_socket_t fd, short what, void *argument)
 {
@@ -75,7 +81,7 @@ static void server_on_readable(evutil_socket_t fd, short what, void *argument)
             return;
         server_take(server);
     }
-    event_active(server->readable, EV_READ, 0);
+    server_again(server);
 }
 
 static int socket_open(struct server *server, const char *address)
@@ -112,11 +118,13 @@ struct server *server_create(struct event_base *base, const char *address, serve
         zmq_getsockopt(server->socket, ZMQ_FD, &fd, &size) != 0)
         goto error;
     server->readable = event_new(base, fd, EV_READ | EV_PERSIST, server_on_readable, server);
-    if (server->readable == NULL || event_add(server->readable, NULL) != 0) {
+    server->again = event_new(base, -1, 0, server_on_readable, server);
+    if (server->readable == NULL || server->again == NULL ||
+        event_add(server->readable, NULL) != 0) {
         errno = ENOMEM;
         goto error;
     }
-    event_active(server->readable, EV_READ, 0);
+    server_again(server);
     return server;
 error:
     saved = errno;
@@ -131,6 +139,8 @@ void server_destroy(struct server *server)
         return;
     if (server->readable != NULL)
         event_free(server->readable);
+    if (server->again != NULL)
+        event_free(server->again);
     if (server->socket != NULL)
         zmq_close(server->socket);
     if (server->zmq != NULL)
@@ -147,6 +157,6 @@ int server_send(struct server *server, const void *identity, size_t identity_siz
         rc = zmq_send(server->socket, data, size, ZMQ_DONTWAIT);
     /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
     if (server_has_mail(server))
-        event_active(server->readable, EV_READ, 0);
+        server_again(server);
     return rc < 0 ? -1 : 0;
 }

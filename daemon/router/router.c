@@ -22,6 +22,7 @@ struct router {
     struct region *region;
     struct region_returns returns;
     struct event *wake;
+    struct event *again; /* the rest of the messages, when others had their turn */
     struct event *look;
     struct router_listener listener;
     uint64_t pending; /* next message of the chain taken last, 0: none */
@@ -44,9 +45,10 @@ static int router_events_create(struct router *router, struct event_base *base)
     /* Edge-triggered and never read: its counter and flags are shared with the PEs. */
     router->wake = event_new(base, router->segment.router_wake, EV_READ | EV_PERSIST | EV_ET,
                              router_on_wake, router);
+    router->again = event_new(base, -1, 0, router_on_wake, router);
     router->look = event_new(base, -1, EV_PERSIST, router_on_look, router);
-    if (router->wake == NULL || router->look == NULL || event_add(router->wake, NULL) != 0 ||
-        event_add(router->look, &period) != 0) {
+    if (router->wake == NULL || router->again == NULL || router->look == NULL ||
+        event_add(router->wake, NULL) != 0 || event_add(router->look, &period) != 0) {
         errno = ENOMEM;
         return -1;
     }
@@ -85,6 +87,8 @@ void router_destroy(struct router *router)
         return;
     if (router->wake != NULL)
         event_free(router->wake);
+    if (router->again != NULL)
+        event_free(router->again);
     if (router->look != NULL)
         event_free(router->look);
     region_returns_free(&router->returns);
@@ -116,6 +120,7 @@ static void router_corrupt(struct router *router, const char *what)
     router->corrupted = true;
     router->pending = 0;
     event_del(router->wake);
+    event_del(router->again);
     event_del(router->look);
     router->listener.corrupted(router->listener.context, what);
 }
@@ -243,8 +248,8 @@ static void router_on_wake(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    if (!router_batch(router) && !router->corrupted)
-        event_active(router->wake, EV_READ, 0); /* others first, then the rest */
+    if (!router_batch(router))
+        event_add(router->again, &(struct timeval){0, 0});
 }
 
 /* Is a queue's word one that a correct program can leave there? */
@@ -284,7 +289,7 @@ void router_drain(struct router *router)
     for (unsigned batches = 0; batches < 64; batches++)
         if (router_batch(router))
             return;
-    event_active(router->wake, EV_READ, 0);
+    event_add(router->again, &(struct timeval){0, 0});
 }
 
 /* ---- to the PEs ---- */
