@@ -51,11 +51,16 @@ static int completion_send(const struct completion *completion)
     return message_send(&like, completion->source, args, 1, NULL);
 }
 
-/* The pending exception as an object that can travel: with its traceback's text and PE. */
+/*
+ * The pending exception as an object that can travel: with its traceback's text and PE. NULL if it
+ * is one that ends the program whoever waits, like SystemExit.
+ */
 static PyObject *exception_take(void)
 {
     PyObject *type, *value, *traceback, *args[1], *prepared;
 
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     if (traceback != NULL)
@@ -156,8 +161,6 @@ int call_finish(const struct reply *reply, Chare *chare, PyObject *result)
         return raised ? -1 : 0;
     }
     if (raised) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception))
-            return -1; /* SystemExit ends the program whoever waits */
         result = exception_take();
         if (result == NULL)
             return -1;

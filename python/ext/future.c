@@ -12,7 +12,7 @@
 
 static Future *future_new(uint32_t owner, uint64_t id)
 {
-    Future *future = PyObject_New(Future, &Future_Type);
+    Future *future = PyObject_GC_New(Future, &Future_Type);
 
     if (future == NULL)
         return NULL;
@@ -54,19 +54,38 @@ void future_set_about(Future *future, PyObject *about)
     Py_XSETREF(future->about, new_ref(about));
 }
 
+static int future_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Future *future = (Future *)self;
+
+    Py_VISIT(future->value);
+    Py_VISIT(future->error);
+    Py_VISIT(future->about);
+    return 0;
+}
+
+static int future_clear(PyObject *self)
+{
+    Future *future = (Future *)self;
+
+    Py_CLEAR(future->value);
+    Py_CLEAR(future->error);
+    Py_CLEAR(future->about);
+    return 0;
+}
+
 static void future_dealloc(PyObject *self)
 {
     Future *future = (Future *)self;
 
-    if (future->weakrefs != NULL)
-        PyObject_ClearWeakRefs(self);
+    PyObject_GC_UnTrack(self);
     if (future->entered)
         table_remove(&rt.futures, future->id);
-    Py_XDECREF(future->value);
-    Py_XDECREF(future->error);
-    Py_XDECREF(future->about);
+    if (future->weakrefs != NULL)
+        PyObject_ClearWeakRefs(self);
+    future_clear(self);
     PyMem_Free(future->waiters);
-    PyObject_Free(self);
+    PyObject_GC_Del(self);
 }
 
 /* ---- waiting ---- */
@@ -100,12 +119,20 @@ void future_forget_waiter(Future *future, struct coroutine *coroutine)
         }
 }
 
+/* Could it be part of a circle, as an error is whose traceback leads to who has read it? */
+static bool future_holds_container(const Future *future)
+{
+    return (future->value != NULL && PyObject_IS_GC(future->value)) || future->error != NULL;
+}
+
 static void future_finish(Future *future)
 {
     bool due = future->due;
 
     future->done = true;
     future->due = false;
+    if (future_holds_container(future) && !PyObject_GC_IsTracked((PyObject *)future))
+        PyObject_GC_Track(future);
     if (due)
         Py_DECREF(future);
 }
@@ -116,7 +143,7 @@ void future_abandon(Future *future)
     Py_DECREF(future);
 }
 
-/* Continue who waits, from the scheduler. */
+/* Continue who waits, from the scheduler. Takes over a reference: who continues may give it up. */
 static int future_wake(Future *future)
 {
     uint32_t count = future->waiter_count;
@@ -125,6 +152,7 @@ static int future_wake(Future *future)
 
     future->waiters = NULL;
     future->waiter_count = future->waiter_room = 0;
+    Py_DECREF(future);
     if (count == 1) {
         struct coroutine *only = waiters[0];
 
@@ -203,7 +231,7 @@ int future_deliver(Future *future, PyObject *value)
 {
     int rc;
 
-    if (!future->due)
+    if (!future->due || future->mode != FUTURE_VALUES)
         return future_too_many(future->id);
     Py_INCREF(future);
     rc = future_take(future, value);
@@ -213,11 +241,14 @@ int future_deliver(Future *future, PyObject *value)
     return rc;
 }
 
-/* The pending exception, for the reader of a future whose value cannot be had. */
+/* The pending exception, for the reader of a future whose value cannot be had; NULL if it ends
+ * the program. */
 static PyObject *error_take(void)
 {
     PyObject *type, *value, *traceback;
 
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     Py_XDECREF(type);
@@ -240,7 +271,8 @@ int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
     if (message_decode(offset, envelope, value) != 0) {
         if (!PyErr_Occurred())
             return 0;
-        value[0] = error_take();
+        if ((value[0] = error_take()) == NULL)
+            return -1;
     }
     future = table_get(&rt.futures, id);
     if (future == NULL || !future->due || future->mode != FUTURE_VALUES) {
@@ -251,7 +283,7 @@ int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
     rc = future_take(future, value[0]);
     Py_XDECREF(value[0]);
     if (rc == 0 && future->done)
-        rc = future_wake(future);
+        return future_wake(future);
     Py_DECREF(future);
     return rc;
 }
@@ -308,7 +340,8 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
         if (!PyErr_Occurred())
             return 0;
         raised = true;
-        args[0] = error_take();
+        if ((args[0] = error_take()) == NULL)
+            return -1;
     }
     future = table_get(&rt.futures, id);
     if (future == NULL || !future->due || future->mode == FUTURE_VALUES) {
@@ -319,7 +352,7 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
     rc = completion_take(future, raised, args);
     args_release(args, 2);
     if (rc == 0 && future->done)
-        rc = future_wake(future);
+        return future_wake(future);
     Py_DECREF(future);
     return rc;
 }
@@ -471,6 +504,10 @@ static PyObject *future_cancel(PyObject *self, PyObject *unused)
     error = runtime_hook("cancelled_error", NULL, 0);
     if (error == NULL)
         return NULL;
+    if (future->done) { /* meanwhile: the scheduler has another thread */
+        Py_DECREF(error);
+        Py_RETURN_FALSE;
+    }
     Py_XSETREF(future->error, error);
     future->cancelled = future->done = true; /* the table keeps it: values may still come */
     future_wake_later(future);
@@ -602,8 +639,10 @@ PyObject *future_wait_any(PyObject *self, PyObject *sequence)
     if (futures == NULL)
         return NULL;
     count = PyTuple_GET_SIZE(futures);
-    for (Py_ssize_t i = 0; i < count; i++)
+    for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
+        rc = future_require_owner((Future *)PyTuple_GET_ITEM(futures, i));
         done = done || ((Future *)PyTuple_GET_ITEM(futures, i))->done;
+    }
     while (rc == 0 && !done) {
         for (added = 0; rc == 0 && added < count; added++)
             rc = future_add_waiter((Future *)PyTuple_GET_ITEM(futures, added), coroutine);
@@ -655,7 +694,9 @@ PyTypeObject Future_Type = {
     .tp_as_async = &future_async,
     .tp_hash = future_hash,
     .tp_call = future_call,
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_traverse = future_traverse,
+    .tp_clear = future_clear,
     .tp_doc = "A value, or several, that will come: made by Future(), by calls with ret=True or\n"
               "awaitable=True and by allreduce(). Can be sent to other chares, and called.",
     .tp_richcompare = future_compare,
