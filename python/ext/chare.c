@@ -217,7 +217,7 @@ PyObject *chare_create_single(PyObject *args, PyObject *kwargs)
     static uint32_t round_robin;
     struct collection description = {
         .kind = KIND_ARRAY, .placement = PLACE_ON, .ndims = 1, .dims = {1}};
-    PyObject *type, *given = NULL, *arguments, *proxy;
+    PyObject *type, *given = NULL;
     long pe = -1;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|Ol:Chare", keywords, &type, &given, &pe) ||
@@ -230,15 +230,7 @@ PyObject *chare_create_single(PyObject *args, PyObject *kwargs)
     if (description.class == NULL)
         return NULL;
     description.on_pe = pe >= 0 ? (uint32_t)pe : (rt.pe + round_robin++) % rt.pes;
-    if (given == NULL)
-        return collection_create(&description, NULL, 0);
-    arguments = PySequence_Fast(given, "args: a list of constructor arguments");
-    if (arguments == NULL)
-        return NULL;
-    proxy = collection_create(&description, PySequence_Fast_ITEMS(arguments),
-                              PySequence_Fast_GET_SIZE(arguments));
-    Py_DECREF(arguments);
-    return proxy;
+    return collection_create(&description, given);
 }
 
 static PyObject *chare_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)

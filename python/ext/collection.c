@@ -172,20 +172,25 @@ static Chare *element_allocate(struct collection *collection, uint64_t flat)
 /* An ordinary method: it runs at once, and cannot wait. */
 static int constructor_call(Chare *chare, PyObject **args, Py_ssize_t count)
 {
+    bool scheduler = PyThreadState_Get() == rt.thread; /* else rt is not ours to change */
     Chare *running = rt.running;
     PyObject *running_name = rt.running_name;
     bool constructing = rt.constructing;
     PyObject *result;
 
-    rt.running = chare;
-    rt.running_name = names.init;
-    rt.constructing = true;
+    if (scheduler) {
+        rt.running = chare;
+        rt.running_name = names.init;
+        rt.constructing = true;
+    }
     args[-1] = (PyObject *)chare;
     result = PyObject_VectorcallMethod(names.init, args - 1,
                                        (size_t)(count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    rt.running = running;
-    rt.running_name = running_name;
-    rt.constructing = constructing;
+    if (scheduler) {
+        rt.running = running;
+        rt.running_name = running_name;
+        rt.constructing = constructing;
+    }
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -237,9 +242,8 @@ static int collection_release_held(struct collection *collection)
 }
 
 /*
- * Construct the local elements. args[-1] must be writable. All objects exist
- * before the first constructor runs, so that constructors may call and
- * contribute; messages wait until all have run.
+ * Construct the local elements. args[-1] must be writable. Messages wait until
+ * all constructors have run, or have suspended for the first time.
  */
 static int collection_construct(struct collection *collection, PyObject **args, Py_ssize_t count,
                                 struct completion *completion)
@@ -335,7 +339,20 @@ static int create_everywhere(struct collection *collection, PyObject *whole, PyO
     return rc;
 }
 
-PyObject *collection_create(struct collection *description, PyObject *const *args, Py_ssize_t count)
+/* Constructor arguments as a tuple: constructors may do what they like to a list. */
+static PyObject *arguments_tuple(PyObject *given)
+{
+    PyObject *sequence, *tuple;
+
+    if (given == NULL)
+        return PyTuple_New(0);
+    sequence = PySequence_Fast(given, "args: a list of constructor arguments");
+    tuple = sequence ? PySequence_Tuple(sequence) : NULL;
+    Py_XDECREF(sequence);
+    return tuple;
+}
+
+static PyObject *create(struct collection *description, PyObject *const *args, Py_ssize_t count)
 {
     static const int32_t origin[C4P_MAX_DIMS];
     struct collection *collection;
@@ -343,10 +360,12 @@ PyObject *collection_create(struct collection *description, PyObject *const *arg
     uint32_t first, pes;
     PyObject *proxy, *whole;
 
-    if (runtime_require() != 0)
-        return NULL;
     if (count >= UINT16_MAX)
         return runtime_error("%zd constructor arguments are too many: 65,534 is the limit", count);
+    if (description->class->constructor_flags & METHOD_CORO && PyThreadState_Get() != rt.thread)
+        return runtime_error("%U.__init__ is a coroutine: chares of this class cannot be created "
+                             "from a thread of the program's own",
+                             description->class->name);
     description->id = new_collection_id();
     collection = collection_intern(description);
     if (collection == NULL)
@@ -378,6 +397,20 @@ error:
         future_abandon(creation);
     Py_DECREF(whole);
     return NULL;
+}
+
+PyObject *collection_create(struct collection *description, PyObject *given)
+{
+    PyObject *arguments, *proxy;
+
+    if (runtime_require() != 0)
+        return NULL;
+    arguments = arguments_tuple(given);
+    if (arguments == NULL)
+        return NULL;
+    proxy = create(description, &PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
+    Py_DECREF(arguments);
+    return proxy;
 }
 
 int collection_handle_create(uint64_t offset, const struct c4p_envelope *envelope)

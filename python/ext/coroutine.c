@@ -272,7 +272,10 @@ static int async_step(struct coroutine *coroutine)
         return coroutine_end(coroutine, result);
     if (Py_TYPE(result) == &Future_Type) {
         coroutine->waits_for = result; /* stolen */
-        rc = future_add_waiter((Future *)result, coroutine);
+        if (((Future *)result)->done)
+            coroutine_make_ready(coroutine);
+        else
+            rc = future_add_waiter((Future *)result, coroutine);
     } else if (result == Py_None) {
         Py_DECREF(result);
         coroutine_make_ready(coroutine);

@@ -180,6 +180,9 @@ static PyObject *entry_get(PyObject *self, PyObject *proxy, PyObject *type)
     (void)type;
     if (proxy == NULL)
         return new_ref(self);
+    if (!PyObject_TypeCheck(proxy, &Proxy_Type))
+        return PyErr_Format(PyExc_TypeError, "%R is a method of proxies, not of %s objects", self,
+                            Py_TYPE(proxy)->tp_name);
     return method_bind((Proxy *)proxy, (EntryMethod *)self);
 }
 

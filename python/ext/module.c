@@ -19,6 +19,18 @@ struct names names;
 /* The group that charm.thisProxy stands for; no creator has this number. */
 #define CHARM_GROUP (0xffffffffull << 32 | 1)
 
+/* Charm4PyError; also before attach(). NULL with an exception. */
+static PyObject *error_class(void)
+{
+    PyObject *module;
+
+    if (rt.error_class == NULL && (module = PyImport_ImportModule("c4py.errors")) != NULL) {
+        rt.error_class = PyObject_GetAttrString(module, "Charm4PyError");
+        Py_DECREF(module);
+    }
+    return rt.error_class;
+}
+
 PyObject *runtime_error(const char *format, ...)
 {
     va_list list;
@@ -27,10 +39,9 @@ PyObject *runtime_error(const char *format, ...)
     va_start(list, format);
     text = PyUnicode_FromFormatV(format, list);
     va_end(list);
-    if (text != NULL) {
-        PyErr_SetObject(rt.error_class ? rt.error_class : PyExc_RuntimeError, text);
-        Py_DECREF(text);
-    }
+    if (text != NULL && error_class() != NULL)
+        PyErr_SetObject(rt.error_class, text);
+    Py_XDECREF(text);
     return NULL;
 }
 
@@ -215,18 +226,10 @@ static PyObject *module_main_suspended(PyObject *self, PyObject *bag)
 
 static PyObject *create(PyObject *type, PyObject *given, struct collection *description)
 {
-    PyObject *arguments, *proxy;
-
     description->class = chare_class_of(type);
     if (description->class == NULL)
         return NULL;
-    arguments = PySequence_Fast(given, "args: a list of constructor arguments");
-    if (arguments == NULL)
-        return NULL;
-    proxy = collection_create(description, PySequence_Fast_ITEMS(arguments),
-                              PySequence_Fast_GET_SIZE(arguments));
-    Py_DECREF(arguments);
-    return proxy;
+    return collection_create(description, given);
 }
 
 static PyObject *module_create_group(PyObject *self, PyObject *args)
@@ -365,6 +368,7 @@ static PyObject *module_context(PyObject *self, PyObject *unused)
 static PyObject *module_sleep(PyObject *self, PyObject *args)
 {
     struct coroutine *coroutine = coroutine_require("charm.sleep");
+    struct timer *timer;
     PyObject *what;
     double seconds;
     int rc = 0;
@@ -376,10 +380,13 @@ static PyObject *module_sleep(PyObject *self, PyObject *args)
     if (what == NULL)
         return NULL;
     coroutine->timed_out = false;
-    if (timer_add(seconds, NULL, NULL, coroutine) == NULL)
+    timer = timer_add(seconds, NULL, NULL, coroutine);
+    if (timer == NULL)
         rc = -1;
     while (rc == 0 && !coroutine->timed_out)
         rc = coroutine_suspend(coroutine, what);
+    if (timer != NULL && !coroutine->timed_out)
+        timer_cancel(timer);
     coroutine->timed_out = false;
     Py_DECREF(what);
     if (rc != 0)

@@ -56,14 +56,14 @@ static int index_parse(PyObject *key, int32_t *index)
 
     if (!PyTuple_Check(key) && !PyList_Check(key))
         return index_coordinate(key, &index[0]) == 0 ? 1 : -1;
-    sequence = PySequence_Fast(key, "an index is an int, or a tuple of ints");
+    sequence = PySequence_Tuple(key); /* a list could change while its items are asked */
     if (sequence == NULL)
         return -1;
-    count = PySequence_Fast_GET_SIZE(sequence);
+    count = PyTuple_GET_SIZE(sequence);
     if (count > C4P_MAX_DIMS)
         count = C4P_MAX_DIMS + 1;
     for (Py_ssize_t i = 0; i < count && i < C4P_MAX_DIMS; i++)
-        if (index_coordinate(PySequence_Fast_GET_ITEM(sequence, i), &index[i]) != 0) {
+        if (index_coordinate(PyTuple_GET_ITEM(sequence, i), &index[i]) != 0) {
             Py_DECREF(sequence);
             return -1;
         }

@@ -304,9 +304,11 @@ uint32_t collection_pe(const struct collection *collection, uint64_t flat);
 PyObject *collection_index(const struct collection *collection, uint64_t flat);
 /* "Worker[3]" or "Worker[1, 2]". New reference. */
 PyObject *collection_describe(const struct collection *collection, int64_t flat);
-/* Create from the user's call: local elements now, others by message. Returns a proxy. */
-PyObject *collection_create(struct collection *description, PyObject *const *args,
-                            Py_ssize_t count);
+/*
+ * Create from the user's call: local elements now, others by message. `given`: a sequence of
+ * arguments for the constructors, or NULL. Returns a proxy.
+ */
+PyObject *collection_create(struct collection *description, PyObject *given);
 int collection_handle_create(uint64_t offset, const struct c4p_envelope *envelope);
 
 /* ---- call.c ---- */
