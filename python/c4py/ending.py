@@ -32,23 +32,30 @@ def _look_again():
 
 # ---- what one PE knows ----
 
-def _user_frame(frame):
-    """The innermost frame that is not the runtime's own."""
-    while frame is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
+def _is_ours(frame):
+    return os.path.dirname(frame.f_code.co_filename) == _HERE
+
+
+def _user_frame(stand):
+    """The innermost frame that is not the runtime's own, of a frame or a coroutine object."""
+    innermost = None
+    while hasattr(stand, 'cr_frame'):       # an `async def`: from the outermost inwards
+        frame, stand = stand.cr_frame, stand.cr_await
+        if frame is not None and not _is_ours(frame):
+            innermost = frame
+    if innermost is not None:
+        return innermost
+    frame = stand if hasattr(stand, 'f_back') else None
+    while frame is not None and _is_ours(frame):
         frame = frame.f_back
-    return frame
-
-
-def _innermost(frame, coroutine):
-    inner = getattr(coroutine, 'cr_await', None)
-    while inner is not None and getattr(inner, 'cr_frame', None) is not None:
-        frame, inner = inner.cr_frame, inner.cr_await
     return frame
 
 
 def _what(waits_for):
     if isinstance(waits_for, tuple):
-        return f'any of {len(waits_for)} futures'
+        if len(waits_for) > 1:
+            return f'any of {len(waits_for)} futures'
+        waits_for, = waits_for
     if not isinstance(waits_for, _c4py.Future):
         return str(waits_for)
     about, received, expected = waits_for._about
@@ -56,15 +63,17 @@ def _what(waits_for):
         return f'the outcome of {about.__qualname__}()'
     if isinstance(about, _c4py.Reducer):
         return f'an allreduce with Reducer.{about.name}'
+    if isinstance(about, _c4py.ChareClass):
+        return f'the creation of {about.name}'
     return f'a future that has received {received} of {expected} values'
 
 
 def _blocked():
     lines = []
-    for where, name, frame, waits_for in _c4py.blocked():
+    for where, name, stand, waits_for in reversed(_c4py.blocked()):         # the oldest first
         if name == '_end_of_program':
             continue
-        frame = _user_frame(frame)
+        frame = _user_frame(stand)
         place = f', {frame.f_code.co_filename}:{frame.f_lineno}' if frame is not None else ''
         who = f'{where}.{name}' if where is not None else name
         lines.append(f'{who} on PE {charm.myPe()}{place}: waits for {_what(waits_for)}')

@@ -378,6 +378,7 @@ static PyObject *create(struct collection *description, PyObject *const *args, P
         creation = future_create(FUTURE_COMPLETION, pes);
         if (creation == NULL)
             goto error;
+        future_set_about(creation, (PyObject *)collection->class);
         if (pes == 0 && future_set(creation, Py_None) != 0)
             goto error;
     }

@@ -389,15 +389,14 @@ int coroutine_run_ready(void)
 
 /* ---- the deadlock report ---- */
 
-/* The line where a coroutine stands: of its frame nearest to the top that is not ours. */
-static PyObject *coroutine_frame(const struct coroutine *coroutine)
+/* Where a coroutine stands: the innermost frame of its greenlet, or the object of an `async def`. */
+static PyObject *coroutine_stand(const struct coroutine *coroutine)
 {
     PyObject *frame;
 
-    if (coroutine->greenlet != NULL)
-        frame = PyObject_GetAttrString(coroutine->greenlet, "gr_frame");
-    else
-        frame = PyObject_GetAttrString(coroutine->awaiting, "cr_frame");
+    if (coroutine->greenlet == NULL)
+        return new_ref(coroutine->awaiting);
+    frame = PyObject_GetAttrString(coroutine->greenlet, "gr_frame");
     if (frame == NULL) {
         PyErr_Clear();
         frame = new_ref(Py_None);
@@ -416,7 +415,7 @@ PyObject *coroutine_report(void)
             continue;
         where = c->chare ? collection_describe(c->chare->collection, (int64_t)c->chare->flat)
                          : new_ref(Py_None);
-        item = where ? Py_BuildValue("(NONO)", where, c->name, coroutine_frame(c), c->waits_for)
+        item = where ? Py_BuildValue("(NONO)", where, c->name, coroutine_stand(c), c->waits_for)
                      : NULL;
         if (item == NULL || PyList_Append(list, item) != 0)
             Py_CLEAR(list);

@@ -343,7 +343,7 @@ int coroutine_resume(struct coroutine *coroutine);
 void coroutine_make_ready(struct coroutine *coroutine);
 /* Continue the ready ones; returns how many, -1 on error. */
 int coroutine_run_ready(void);
-/* List of (chare description, name, line, what it waits for). */
+/* List of (chare description, name, frame or coroutine object, what it waits for). */
 PyObject *coroutine_report(void);
 
 /* ---- future.c ---- */
