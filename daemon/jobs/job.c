@@ -393,7 +393,7 @@ static int job_parts_make(struct job *job, const struct job_request *request,
                           char error[JOB_ERROR_SIZE])
 {
     if (request->pes == 0 || request->pes > SEGMENT_MAX_PES) {
-        snprintf(error, JOB_ERROR_SIZE, "a job has 1 to %u PEs, not %u", SEGMENT_MAX_PES,
+        snprintf(error, JOB_ERROR_SIZE, "a job has 1 to %d PEs, not %u", SEGMENT_MAX_PES,
                  request->pes);
         return -1;
     }
