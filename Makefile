@@ -75,7 +75,8 @@ ifeq ($(SANITIZE)$(filter -O0,$(CFLAGS)),)
 HARDEN += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 # An empty _GNU_SOURCE is what a file that defines it by itself says too.
-BASE_CFLAGS = -std=c11 -Wall -Wextra -Werror=implicit-function-declaration $(WERROR) -fPIC -fvisibility=hidden $(HARDEN) $(SANITIZE) \
+BASE_CFLAGS = -std=c11 -Wall -Wextra -Werror=implicit-function-declaration $(WERROR) \
+	-fPIC -fvisibility=hidden $(HARDEN) $(SANITIZE) \
 	-D_GNU_SOURCE= -DC4P_VERSION='"$(VERSION)"' -I. -I$(OUT)
 BASE_LDFLAGS = $(SANITIZE) -Wl,-z,relro,-z,now -Wl,--as-needed
 
