@@ -86,7 +86,7 @@ PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"'
 
 PROTO_LIBS ?= -lprotobuf-c
 CLIENT_LIBS ?= -lzmq $(PROTO_LIBS)
-DAEMON_LIBS ?= -lzmq -levent_core -levent_extra -lsodium $(PROTO_LIBS)
+DAEMON_LIBS ?= -lzmq -levent_core $(PROTO_LIBS)
 
 # ---- the interpreter ----
 
@@ -356,7 +356,7 @@ format: ## Lay out the C code as `make lint` wants it
 
 # Debian packages: to build and run, to test, to lint. `a|b`: either will do. Each list has the one
 # before it, since two apt-gets cannot run at a time.
-DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler libsodium-dev \
+DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler \
 	libevent-dev uthash-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
