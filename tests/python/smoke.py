@@ -72,7 +72,8 @@ def check_arrays(group):
 
 def check_reductions(group, array):
     for data, reducer, expected in ((2, Reducer.sum, 20), (1.5, Reducer.max, 1.5),
-                                    (True, Reducer.logical_and, True), ('ab', Reducer.longest, 'ab'),
+                                    (True, Reducer.logical_and, True),
+                                    ('ab', Reducer.longest, 'ab'),
                                     (3, Reducer.gather, [3] * 10), (None, None, None)):
         result = Future()
         array.contribute_to(result, data, reducer)

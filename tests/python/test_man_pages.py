@@ -21,4 +21,3 @@ def test_a_man_page_and_the_help_text_name_the_same_options(page, commands):
         ).stdout
     option = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
     assert set(option.findall(text)) == set(option.findall(shown))
-
