@@ -6,15 +6,15 @@ Every function here is called by name from the extension (runtime_hook).
 import sys
 import traceback
 
-from . import _c4py, chare, reduction
+from . import _c4py, classes, reduction
 from .errors import CancelledError, NotThreadedError, RemoteError, SegmentFullError
 
 future_from = _c4py.future_from
 proxy_from = _c4py.proxy_from
 reducer_from = reduction.by_name
-class_of = chare.class_of
-describe_class = chare.describe
-accept_class = chare.accept
+class_of = classes.class_of
+describe_class = classes.describe
+accept_class = classes.accept
 find_reducer = reduction.find
 contribution = reduction.contribution
 snapshot = reduction.snapshot
@@ -128,7 +128,7 @@ def check_signature(method, count, keywords):
     import inspect
     name = method.__qualname__
     try:
-        signature = inspect.signature(chare.plain_function(method.function))
+        signature = inspect.signature(classes.plain_function(method.function))
     except (TypeError, ValueError):
         return
     given = (None,) * (count + (not isinstance(method.function, staticmethod)))

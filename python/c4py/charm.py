@@ -3,7 +3,7 @@
 import sys
 import time
 
-from . import _c4py, chare
+from . import _c4py, classes
 from ._c4py import Chare, Future as _Future
 from .chare import Array as _Array
 from .errors import Charm4PyError, NotThreadedError
@@ -16,6 +16,9 @@ __all__ = ['charm', 'Charm', 'Charm4PyError', 'Future', 'readonlies', 'Options']
 
 class _Readonlies:
     """Attributes that main sets before it first suspends are seen by every PE."""
+
+    def __reduce__(self):                   # wherever it is unpickled: the bag of that PE
+        return '_readonlies'
 
 
 _readonlies = _Readonlies()
@@ -119,6 +122,9 @@ class Charm:
         reducers: the same as Reducer.
     """
 
+    def __reduce__(self):                   # wherever it is unpickled: the runtime of that PE
+        return 'charm'
+
     def __init__(self):
         self.options = Options()
         self.reducers = Reducer
@@ -168,7 +174,7 @@ class Charm:
         assert callable(entry), 'charm.start() needs an entry: a function, or a chare class'
         function = entry.__init__ if isinstance(entry, type) else entry
         expected = 2 if isinstance(entry, type) else 1
-        if isinstance(entry, type) and not chare.is_chare_class(entry):
+        if isinstance(entry, type) and not classes.is_chare_class(entry):
             raise Charm4PyError(f'the entry {entry.__name__} is a class, but not one of chares')
         code = getattr(function, '__code__', None)
         if code is None or code.co_argcount != expected:
@@ -177,22 +183,22 @@ class Charm:
                 'the list of arguments')
 
     @staticmethod
-    def _register(entry, classes, modules):
+    def _register(entry, chare_classes, modules):
         if isinstance(entry, type):
-            chare.class_of(entry)
-        for cls in classes:
-            chare.class_of(cls)
+            classes.class_of(entry)
+        for cls in chare_classes:
+            classes.class_of(cls)
         import importlib
         for name in modules:
-            chare.register_module(importlib.import_module(name))
-        chare.register_module(sys.modules['__main__'])
+            classes.register_module(importlib.import_module(name))
+        classes.register_module(sys.modules['__main__'])
 
     def _run_main(self, entry):
         arguments = [a for a in sys.argv if not _runtime_argument(a)]
         name = entry.__name__
         if isinstance(entry, type):
             entry = _c4py.main_chare(entry).__init__
-        elif chare._is_async(entry):
+        elif classes.is_async(entry):
             raise Charm4PyError('main is an async def: a function that waits needs no mark')
         _c4py.run_main(entry, name, (arguments,), _in_use)
         bag = None

@@ -27,6 +27,10 @@ class Options:
         auto_flush_wait_queues: accepted for older programs.
     """
 
+    def __reduce__(self):                   # wherever they are unpickled: those of that PE
+        from .charm import charm
+        return getattr, (charm, 'options')
+
     def __init__(self):
         for name, value in _DEFAULTS.items():
             object.__setattr__(self, name, value)

@@ -29,6 +29,9 @@ class _Reducers:
     nop: no data; the target is called without an argument.
     """
 
+    def __reduce__(self):                   # wherever they are unpickled: those of that PE
+        return 'Reducer'
+
     def addReducer(self, func, pre=None, post=None):
         """Add a reducer of one's own, called ``Reducer.<name of func>``.
 

@@ -10,31 +10,25 @@
 
 static PyObject *ChareClass_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *user, *name, *module, *qualname, *text;
+    PyObject *user, *name, *module, *identity;
     ChareClass *class;
     const char *bytes;
     Py_ssize_t size;
     int flags;
 
     if (kwargs != NULL || !PyArg_ParseTuple(args, "O!UUUi:ChareClass", &PyType_Type, &user, &name,
-                                            &module, &qualname, &flags))
+                                            &module, &identity, &flags))
         return NULL;
     if (!PyType_IsSubtype((PyTypeObject *)user, &Chare_Type))
-        return PyErr_Format(PyExc_TypeError, "%U is not a subclass of Chare", qualname);
-    class = (ChareClass *)type->tp_alloc(type, 0);
-    text = PyUnicode_FromFormat("%U:%U", module, qualname);
-    bytes = text ? PyUnicode_AsUTF8AndSize(text, &size) : NULL;
-    if (class == NULL || bytes == NULL) {
-        Py_XDECREF(class);
-        Py_XDECREF(text);
+        return PyErr_Format(PyExc_TypeError, "%U is not a subclass of Chare", name);
+    bytes = PyUnicode_AsUTF8AndSize(identity, &size);
+    class = bytes ? (ChareClass *)type->tp_alloc(type, 0) : NULL;
+    if (class == NULL)
         return NULL;
-    }
     class->hash = c4p_hash(bytes, (size_t)size);
-    Py_DECREF(text);
     class->type = new_ref(user);
     class->name = new_ref(name);
     class->module = new_ref(module);
-    class->qualname = new_ref(qualname);
     class->constructor_flags = flags;
     return (PyObject *)class;
 }

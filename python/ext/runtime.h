@@ -48,8 +48,8 @@ enum method_flags {
 typedef struct {
     PyObject_HEAD PyObject *type; /* the user's class */
     PyObject *name;               /* its __name__ */
-    PyObject *module, *qualname;
-    uint64_t hash;         /* of "module:qualname" */
+    PyObject *module;
+    uint64_t hash;         /* of its identity, the same on all PEs (c4py/classes.py) */
     struct table methods;  /* hash of the name -> EntryMethod */
     PyObject *proxies[3];  /* proxy classes by enum collection_kind */
     int constructor_flags; /* enum method_flags of __init__ */
