@@ -144,6 +144,34 @@ def ratio(name, value, floors):
     return value / floor if floor else None
 
 
+def shown(value):
+    return f'{value:,.3g}' if value < 1e4 else f'{value:,.0f}'
+
+
+def markdown_rows(figures, floors):
+    """The table as the documents show it."""
+    rows = ['| measure, 2 PEs | figure | target | x floor |', '|---|---:|---:|---:|']
+    for name, (what, unit, target, _, _) in ROWS.items():
+        against = ratio(name, figures[name], floors)
+        rows.append(f'| {what} | {shown(figures[name])} {unit} | {shown(target)} {unit} | '
+                    f'{against:.2f} |' if against else
+                    f'| {what} | {shown(figures[name])} {unit} | {shown(target)} {unit} | |')
+    return rows
+
+
+def update_document(path, rows):
+    """Put the rows between the marks of a document."""
+    begin, end = '<!-- bench -->', '<!-- /bench -->'
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f'{path}: the marks {begin} and {end} are missing')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write('\n'.join([before + begin] + rows + [end + after]))
+
+
 def print_table(figures, floors):
     line = '{:42} {:>12} {:>5} {:>12} {:>4} {:>10}'
     print(line.format('measure', 'figure', '', 'target', '', 'x floor'), file=sys.stderr)
@@ -153,9 +181,7 @@ def print_table(figures, floors):
         value = figures[name]
         reached = value >= target if more else value <= target
         against = ratio(name, value, floors)
-        print(line.format(what, f'{value:,.4g}' if value < 1e4 else f'{value:,.0f}', unit,
-                          f'{target:,g}' if target < 1e4 else f'{target:,.0f}',
-                          'yes' if reached else 'NO',
+        print(line.format(what, shown(value), unit, shown(target), 'yes' if reached else 'NO',
                           f'{against:.2f}' if against else ''), file=sys.stderr)
 
 
@@ -165,6 +191,8 @@ def main():
     parser.add_argument('--scale', type=float, default=1.0, help='length of each round (1.0)')
     parser.add_argument('--idle-seconds', type=float, default=10, help='length of the idle measure')
     parser.add_argument('--python', default=os.environ.get('C4P_PYTHON', '/usr/bin/python3'))
+    parser.add_argument('--update-docs', action='store_true',
+                        help='put the table into README.md and docs/performance.md')
     options = parser.parse_args()
     floors = measure_floors()
     figures = measure_rows(options.rounds, options.scale)
@@ -173,6 +201,9 @@ def main():
             options.python, 2 * options.rounds, folder)
         figures.update(measure_idle(options.python, options.idle_seconds, folder))
     print_table(figures, floors)
+    if options.update_docs:
+        for name in ('README.md', os.path.join('docs', 'performance.md')):
+            update_document(os.path.join(ROOT, name), markdown_rows(figures, floors))
     print(json.dumps({'figures': figures, 'floors': floors,
                       'ratios': {name: ratio(name, value, floors)
                                  for name, value in figures.items() if ratio(name, value, floors)},
