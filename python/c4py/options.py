@@ -47,4 +47,4 @@ class Options:
         return '\n'.join(f'{name}: {getattr(self, name)}' for name in _DEFAULTS)
 
     def _apply(self):
-        _c4py.set_pickle_protocol(self.pickle_protocol)
+        _c4py.set_options(self.pickle_protocol, self.local_msg_optim)

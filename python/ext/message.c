@@ -166,12 +166,68 @@ uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py
     return offset;
 }
 
+/*
+ * With charm.options.local_msg_optim, a call of an element on this PE carries the objects
+ * themselves: its block has no body, and they wait here, by the block's offset.
+ */
+static struct table references; /* offset -> list of arguments, then keywords or None */
+
+static int send_references(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count,
+                           PyObject *keywords)
+{
+    PyObject *list = PyList_New(count + 1);
+    uint64_t offset;
+
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++)
+        PyList_SET_ITEM(list, i, new_ref(args[i]));
+    if (list == NULL)
+        return -1;
+    PyList_SET_ITEM(list, count, new_ref(keywords ? keywords : Py_None));
+    offset = message_block(like, 0);
+    if (offset == 0) {
+        Py_DECREF(list);
+        return -1;
+    }
+    if (table_set(&references, offset, list) != 0) {
+        region_free(rt.region, offset);
+        Py_DECREF(list);
+        PyErr_NoMemory();
+        return -1;
+    }
+    segment_block(&rt.segment, offset)->target = rt.pe;
+    segment_block(&rt.segment, offset)->args = (uint16_t)count;
+    push(offset);
+    return 0;
+}
+
+/* The arguments of such a message, from its list (stolen). */
+static int references_decode(PyObject *list, const struct c4p_envelope *envelope, PyObject **out)
+{
+    PyObject *keywords;
+
+    if (PyList_GET_SIZE(list) != envelope->args + 1) {
+        Py_DECREF(list);
+        PyErr_SetString(PyExc_ValueError, "a message by reference with other arguments than sent");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < envelope->args; i++)
+        out[i] = new_ref(PyList_GET_ITEM(list, i));
+    keywords = PyList_GET_ITEM(list, envelope->args);
+    if (keywords != Py_None)
+        out[envelope->args] = new_ref(keywords);
+    Py_DECREF(list);
+    return 0;
+}
+
 int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *const *args,
                  Py_ssize_t count, PyObject *keywords)
 {
-    struct args_writer *writer = writer_take();
+    struct args_writer *writer;
     uint64_t offset;
 
+    if (rt.by_reference && target == rt.pe && like->kind == C4P_CALL && like->ndims > 0)
+        return send_references(like, args, count, keywords);
+    writer = writer_take();
     if (writer == NULL)
         return -1;
     if (args_encode(writer, args, count, keywords) != 0 ||
@@ -351,6 +407,8 @@ void message_release(uint64_t offset)
 {
     uint64_t body = segment_block(&rt.segment, offset)->body;
 
+    if (references.count > 0)
+        Py_XDECREF(table_remove(&references, offset));
     if (body != 0 && segment_offset_valid(&rt.segment, body))
         body_release(body);
     block_return(offset);
@@ -411,8 +469,13 @@ int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObjec
     uint64_t holder = envelope->body != 0 ? envelope->body : offset;
     struct pin_context context = {offset, NULL};
     struct args_pin pin = {pin_object, &context};
+    PyObject *list = references.count > 0 ? table_remove(&references, offset) : NULL;
     int rc;
 
+    if (list != NULL) {
+        message_release(offset);
+        return references_decode(list, envelope, out);
+    }
     if (!segment_offset_valid(&rt.segment, holder) ||
         envelope->body_size > segment_room(&rt.segment, holder) ||
         segment_room(&rt.segment, holder) - envelope->body_size < C4P_ENVELOPE_SIZE) {

@@ -148,8 +148,7 @@ static PyObject *module_attach(PyObject *self, PyObject *args)
         return NULL;
     Py_INCREF(rt.hooks);
     Py_INCREF(rt.error_class);
-    if (environment_take("C4P_PE", &pe) != 0 ||
-        environment_take("C4P_SEGMENT", &segment_fd) != 0 ||
+    if (environment_take("C4P_PE", &pe) != 0 || environment_take("C4P_SEGMENT", &segment_fd) != 0 ||
         environment_take("C4P_WAKE", &wake_fd) != 0) {
         if (PyErr_Occurred())
             return NULL;
@@ -267,8 +266,11 @@ static PyObject *module_create_array(PyObject *self, PyObject *args)
 /* The main chare: one element on PE 0; its constructor is main. Returns the object. */
 static PyObject *module_main_chare(PyObject *self, PyObject *type)
 {
-    struct collection description = {.kind = KIND_MAIN, .placement = PLACE_ON, .ndims = 1,
-                                     .dims = {1}, .id = (uint64_t)rt.pe << 32};
+    struct collection description = {.kind = KIND_MAIN,
+                                     .placement = PLACE_ON,
+                                     .ndims = 1,
+                                     .dims = {1},
+                                     .id = (uint64_t)rt.pe << 32};
     struct collection *collection;
     Chare *chare;
 
@@ -291,8 +293,11 @@ static PyObject *module_main_chare(PyObject *self, PyObject *type)
 /* The internal group whose members stand for the runtime; made by every PE for itself. */
 static PyObject *module_charm_group(PyObject *self, PyObject *type)
 {
-    struct collection description = {.kind = KIND_GROUP, .placement = PLACE_EACH, .ndims = 1,
-                                     .dims = {(int32_t)rt.pes}, .id = CHARM_GROUP};
+    struct collection description = {.kind = KIND_GROUP,
+                                     .placement = PLACE_EACH,
+                                     .ndims = 1,
+                                     .dims = {(int32_t)rt.pes},
+                                     .id = CHARM_GROUP};
     struct collection *collection;
     Chare *chare;
 
@@ -451,14 +456,15 @@ static PyObject *module_segment_used(PyObject *self, PyObject *unused)
     return PyLong_FromUnsignedLongLong(region_used(rt.region));
 }
 
-static PyObject *module_set_protocol(PyObject *self, PyObject *value)
+static PyObject *module_set_options(PyObject *self, PyObject *args)
 {
-    long protocol = PyLong_AsLong(value);
+    int protocol, by_reference;
 
     (void)self;
-    if (protocol == -1 && PyErr_Occurred())
+    if (!PyArg_ParseTuple(args, "ip:set_options", &protocol, &by_reference))
         return NULL;
-    args_set_protocol((int)protocol);
+    args_set_protocol(protocol);
+    rt.by_reference = by_reference;
     Py_RETURN_NONE;
 }
 
@@ -487,12 +493,19 @@ static PyMethodDef module_methods[] = {
     {"lacking", reduction_lacking, METH_VARARGS, "Local elements that did not contribute."},
     {"segment_used", module_segment_used, METH_NOARGS,
      "Bytes of the segment that this PE's messages take now."},
-    {"set_pickle_protocol", module_set_protocol, METH_O, "Protocol for arguments; -1: highest."},
+    {"set_options", module_set_options, METH_VARARGS,
+     "Protocol for arguments (-1: highest); whether they go by reference on a PE."},
     {NULL, NULL, 0, NULL}};
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "c4py._c4py",
-                                        "The runtime of a PE.", -1, module_methods,
-                                        NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                                        "c4py._c4py",
+                                        "The runtime of a PE.",
+                                        -1,
+                                        module_methods,
+                                        NULL,
+                                        NULL,
+                                        NULL,
+                                        NULL};
 
 static int add_type(PyObject *module, const char *name, PyTypeObject *type)
 {

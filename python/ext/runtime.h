@@ -210,9 +210,10 @@ struct timer {
 
 struct runtime {
     struct segment segment;
-    bool attached; /* the segment is mapped */
-    bool forked;   /* this is a child of a PE */
-    bool started;  /* charm.start() has begun to schedule */
+    bool attached;     /* the segment is mapped */
+    bool forked;       /* this is a child of a PE */
+    bool started;      /* charm.start() has begun to schedule */
+    bool by_reference; /* charm.options.local_msg_optim */
     uint32_t pe, pes, slot;
     struct region *region;
     struct region_returns returns;
