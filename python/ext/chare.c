@@ -135,16 +135,18 @@ bool class_missing(uint64_t offset, const struct c4p_envelope *envelope)
 
     if (missing_error == NULL || !PyErr_ExceptionMatches(missing_error))
         return false;
+    PyErr_Clear();
     parked = table_get(&missing, missing_hash);
     if (parked == NULL) {
         parked = PyMem_Calloc(1, sizeof(*parked));
-        if (parked == NULL || table_set(&missing, missing_hash, parked) != 0)
+        if (parked == NULL || message_send(&like, envelope->source, NULL, 0, NULL) != 0 ||
+            table_set(&missing, missing_hash, parked) != 0) {
+            PyMem_Free(parked);
+            if (!PyErr_Occurred())
+                PyErr_NoMemory();
             return false;
-        PyErr_Clear();
-        if (message_send(&like, envelope->source, NULL, 0, NULL) != 0)
-            return false;
+        }
     }
-    PyErr_Clear();
     park(parked, offset);
     return true;
 }

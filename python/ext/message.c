@@ -104,11 +104,10 @@ void message_requeue(uint64_t offset)
         chain_append(&rt.local, &rt.local_last, offset);
 }
 
-/* Any message wakes; this one says nothing that is not checked again. */
 void message_nudge(void)
 {
-    if (PyThreadState_Get() != rt.thread && message_send_quiescent(rt.pe) != 0)
-        PyErr_Clear();
+    if (PyThreadState_Get() != rt.thread)
+        inbox_wake(&rt.segment, rt.slot);
 }
 
 /* To its target, which is not this PE. */
