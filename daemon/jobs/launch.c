@@ -135,6 +135,16 @@ static int pipe_open(int pair[2], int ours)
     return fcntl(pair[ours], F_SETFL, fcntl(pair[ours], F_GETFL) | O_NONBLOCK);
 }
 
+/* What the user can do about a limit that was hit. */
+static const char *remedy_of(int error)
+{
+    if (error == EMFILE || error == ENFILE)
+        return " (raise the limit of open files: ulimit -n)";
+    if (error == EAGAIN)
+        return " (raise the limit of processes: ulimit -u)";
+    return "";
+}
+
 pid_t launch_pe(struct launch *launch, uint32_t pe, int segment_fd, int wake_fd,
                 struct launch_streams *streams, char error[JOB_ERROR_SIZE])
 {
@@ -160,8 +170,8 @@ pid_t launch_pe(struct launch *launch, uint32_t pe, int segment_fd, int wake_fd,
         pid = spawn_process(&spawn, &what);
     }
     if (pid < 0) {
-        snprintf(error, JOB_ERROR_SIZE, "cannot start PE %u: %.150s: %s", pe, what,
-                 strerror(errno));
+        snprintf(error, JOB_ERROR_SIZE, "cannot start PE %u: %.120s: %s%s", pe, what,
+                 strerror(errno), remedy_of(errno));
     } else {
         streams->in = in[1];
         streams->out = out[0];

@@ -57,7 +57,8 @@ class Running:
         options.setdefault("stdin", subprocess.DEVNULL)
         self.process = subprocess.Popen([str(C4PY), *map(str, arguments)], **options)
         self.out = b""
-        os.set_blocking(self.process.stdout.fileno(), False)
+        if self.process.stdout is not None:
+            os.set_blocking(self.process.stdout.fileno(), False)
 
     def says(self, text, seconds=20.0):
         """Wait until this was written to standard output."""
@@ -84,9 +85,10 @@ class Running:
 
     def finish(self, seconds=30.0):
         """Exit code, all of standard output, standard error."""
-        os.set_blocking(self.process.stdout.fileno(), True)
+        if self.process.stdout is not None:
+            os.set_blocking(self.process.stdout.fileno(), True)
         out, err = self.process.communicate(timeout=seconds)
-        return self.process.returncode, (self.out + out).decode(), (err or b"").decode()
+        return self.process.returncode, (self.out + (out or b"")).decode(), (err or b"").decode()
 
     def end(self):
         if self.process.poll() is None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pty
 import re
+import resource
 import socket
 import subprocess
 import termios
@@ -443,3 +444,28 @@ for number in range(4000):
     assert resident(daemon) < 60 << 20
     assert resident(running.process.pid) < 60 << 20
     assert len(running.finish()[1]) == 4000 * 10_000
+
+
+def test_output_that_cannot_be_written_ends_the_run_with_its_reason(start):
+    with open("/dev/full", "wb") as full:
+        running = start("while True: print('y')", 2, stdout=full)
+        code, _, err = running.finish()
+    assert code == 1
+    assert err == "c4py: standard output: No space left on device\n"
+
+
+def test_the_limit_of_open_files_is_named_when_it_is_hit(run_program):
+    done = run_program(
+        "pass", 64, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    )
+    assert done.returncode == 1
+    assert "Too many open files (raise the limit of open files: ulimit -n)" in done.stderr
+
+
+def test_the_limit_of_open_files_is_raised_for_the_daemon_and_not_for_the_pes(run_program):
+    done = run_program(
+        "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))",
+        40,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1024)),
+    )
+    assert done.stdout == "(64, 1024)\n" * 40
