@@ -255,6 +255,7 @@ STEP = $(VARIANT:%=%-)
 # Sanitizers lay out their shadow memory beside what address randomization does not reach.
 ALONE := $(if $(SANITIZE),$(shell setarch -R true 2>/dev/null && echo setarch -R))
 export UBSAN_OPTIONS := print_stacktrace=1
+export TSAN_OPTIONS := suppressions=$(abspath tests/tsan.supp)
 
 again = make $(or $(VARIANT),$(1))
 pytest = cd $(CURDIR) && mkdir -p $(RESULTS) && rm -f $(RESULTS)/$(1).xml && \
@@ -279,8 +280,7 @@ test-python: all
 # The extension is instrumented and its interpreter is not: the sanitizer has to be there first.
 # Python frees little at its end, so leaks are the C tests' business.
 preload = LD_PRELOAD=$(shell $(CC) -print-file-name=lib$(1).so)
-SMOKE_ENV := ASAN_OPTIONS=detect_leaks=0 \
-	TSAN_OPTIONS=suppressions=$(abspath tests/tsan.supp):die_after_fork=0
+SMOKE_ENV := ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=$$TSAN_OPTIONS:die_after_fork=0
 test-smoke: all
 	@echo "Python smoke test$(VARIANT:%= under %):"
 	$(Q)$(if $(wildcard tests/python/test_smoke.py),$(call pytest,$(STEP)smoke,$(SMOKE_ENV) \
