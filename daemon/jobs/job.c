@@ -214,7 +214,7 @@ static void source_resume(struct source *source)
 static void pe_settle(struct job *job, uint32_t pe)
 {
     source_drain(&job->pes[pe].source[OUTPUT_STDERR]);
-    output_settle(job->output, pe, job->pes[pe].gone);
+    output_settle(job->output, pe);
 }
 
 static bool sources_resume(struct job *job)

@@ -10,8 +10,9 @@ struct stream {
     uint32_t size;     /* bytes in it */
     uint32_t complete; /* of these, up to and with the last newline */
     bool ended;
-    bool held;     /* not handed out yet: may be what PE 0 said */
-    int64_t since; /* time of the last read; of the first one while held */
+    bool held;      /* not handed out yet: may be what PE 0 said */
+    uint32_t early; /* of these held, what was said before the PE settled */
+    int64_t since;  /* time of the last read; of the first one while held */
 };
 
 /* The last bytes of a PE's standard error, as a ring. */
@@ -81,18 +82,21 @@ void output_destroy(struct output *output)
     free(output);
 }
 
+/* Take bytes away from the front of a stream. */
+static void stream_drop(struct stream *stream, uint32_t size)
+{
+    stream->size -= size;
+    stream->complete -= stream->complete < size ? stream->complete : size;
+    memmove(stream->buffer, stream->buffer + size, stream->size);
+}
+
 /* Forget the piece that was handed out last. */
 static void last_drop(struct output *output)
 {
-    struct stream *stream;
-
     if (output->last == NO_STREAM)
         return;
-    stream = &output->streams[output->last];
+    stream_drop(&output->streams[output->last], output->last_size);
     output->last = NO_STREAM;
-    stream->size -= output->last_size;
-    stream->complete -= stream->complete < output->last_size ? stream->complete : output->last_size;
-    memmove(stream->buffer, stream->buffer + output->last_size, stream->size);
 }
 
 char *output_room(struct output *output, uint32_t pe, enum output_stream which, size_t *room)
@@ -168,7 +172,7 @@ void output_ended(struct output *output, uint32_t pe, enum output_stream which)
 
 /* ---- what all PEs say ---- */
 
-/* PE 0 has settled: is what this one said the same? Then it is dropped. */
+/* This one and PE 0 have settled: what both said before is dropped here. */
 static void held_decide(struct output *output, uint32_t pe)
 {
     struct stream *stream = &output->streams[2 * pe + OUTPUT_STDERR];
@@ -176,37 +180,37 @@ static void held_decide(struct output *output, uint32_t pe)
     if (!stream->held)
         return;
     stream->held = false;
-    if (stream->size == 0 || output->first_too_long || stream->size != output->first_size ||
-        memcmp(stream->buffer, output->first, stream->size) != 0)
+    if (stream->early == 0 || output->first_too_long || stream->early != output->first_size ||
+        memcmp(stream->buffer, output->first, stream->early) != 0)
         return;
-    stream->size = stream->complete = 0;
+    stream_drop(stream, stream->early);
     output->same[pe] = 1;
     output->sames++;
 }
 
-void output_settle(struct output *output, uint32_t pe, bool ended)
+void output_settle(struct output *output, uint32_t pe)
 {
+    struct stream *stream = &output->streams[2 * pe + OUTPUT_STDERR];
+
     if (output->settled[pe])
         return;
     last_drop(output);
     output->settled[pe] = 1;
     output->unsettled--;
+    stream->early = stream->size;
     if (pe == 0) {
         for (uint32_t i = 1; i < output->pes; i++)
             if (output->settled[i])
                 held_decide(output, i);
     } else if (output->settled[0]) {
         held_decide(output, pe);
-    } else if (!ended) {
-        /* It runs, while PE 0 has not got there: what it says may be awaited. */
-        output->streams[2 * pe + OUTPUT_STDERR].held = false;
     }
 }
 
 void output_settle_all(struct output *output)
 {
     for (uint32_t pe = 0; pe < output->pes; pe++)
-        output_settle(output, pe, true);
+        output_settle(output, pe);
 }
 
 /* "(the same on PEs 1-3, 5)" */

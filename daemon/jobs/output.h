@@ -52,8 +52,11 @@ void output_filled(struct output *output, uint32_t pe, enum output_stream stream
 /* Nothing more will come; an unfinished line is handed out. */
 void output_ended(struct output *output, uint32_t pe, enum output_stream stream);
 
-/* The PE has started, or ended and been read to its end: decide on what is held of it. */
-void output_settle(struct output *output, uint32_t pe, bool ended);
+/*
+ * The PE has started, or ended, and what it said before was read: that is compared with what PE 0
+ * said, as soon as PE 0 has settled as well.
+ */
+void output_settle(struct output *output, uint32_t pe);
 /* Nothing is held any more: the job is over. */
 void output_settle_all(struct output *output);
 

@@ -174,9 +174,9 @@ static void what_pe_0_said_is_not_said_again(void **state)
     assert_piece(output, 0, 0, OUTPUT_STDERR, "error\n");
     assert_nothing(output, 0);
     for (uint32_t pe = 5; pe > 0; pe--)
-        output_settle(output, pe, true);
+        output_settle(output, pe);
     assert_nothing(output, 0);
-    output_settle(output, 0, true);
+    output_settle(output, 0);
     assert_piece(output, 0, 4, OUTPUT_STDERR, "other\n");
     assert_piece(output, 0, OUTPUT_NO_PE, OUTPUT_STDERR, "(the same on PEs 1-3, 5)\n");
     assert_nothing(output, 0);
@@ -196,17 +196,34 @@ static void one_that_says_the_same_is_named_alone(void **state)
     output_destroy(output);
 }
 
-static void a_pe_that_runs_before_pe_0_does_is_heard(void **state)
+static void what_is_said_after_the_start_is_not_part_of_the_comparison(void **state)
+{
+    struct output *output = output_create(3);
+
+    (void)state;
+    feed(output, 1, OUTPUT_STDERR, "warning\n", 0);
+    output_settle(output, 1);
+    feed(output, 1, OUTPUT_STDERR, "later\n", 0);
+    assert_nothing(output, 0);
+    feed(output, 0, OUTPUT_STDERR, "warning\n", 0);
+    output_settle(output, 0);
+    feed(output, 0, OUTPUT_STDERR, "warning\n", 0);
+    output_settle(output, 2);
+    assert_piece(output, 0, 0, OUTPUT_STDERR, "warning\nwarning\n");
+    assert_piece(output, 0, 1, OUTPUT_STDERR, "later\n");
+    assert_piece(output, 0, OUTPUT_NO_PE, OUTPUT_STDERR, "(the same on PE 1)\n");
+    output_destroy(output);
+}
+
+static void after_the_start_of_both_nothing_is_held(void **state)
 {
     struct output *output = output_create(2);
 
     (void)state;
-    feed(output, 1, OUTPUT_STDERR, "warning\n", 0);
-    assert_nothing(output, 0);
-    output_settle(output, 1, false);
-    assert_piece(output, 0, 1, OUTPUT_STDERR, "warning\n");
-    feed(output, 1, OUTPUT_STDERR, "later\n", 0);
-    assert_piece(output, 0, 1, OUTPUT_STDERR, "later\n");
+    output_settle(output, 1);
+    output_settle(output, 0);
+    feed(output, 1, OUTPUT_STDERR, "error\n", 0);
+    assert_piece(output, 0, 1, OUTPUT_STDERR, "error\n");
     output_destroy(output);
 }
 
@@ -406,7 +423,8 @@ int main(void)
         cmocka_unit_test(a_long_line_that_ends_with_its_pe_does_not_keep_the_others),
         cmocka_unit_test(what_pe_0_said_is_not_said_again),
         cmocka_unit_test(one_that_says_the_same_is_named_alone),
-        cmocka_unit_test(a_pe_that_runs_before_pe_0_does_is_heard),
+        cmocka_unit_test(what_is_said_after_the_start_is_not_part_of_the_comparison),
+        cmocka_unit_test(after_the_start_of_both_nothing_is_held),
         cmocka_unit_test(nothing_is_held_for_longer_than_a_moment),
         cmocka_unit_test(standard_output_is_never_held),
         cmocka_unit_test(more_than_a_buffer_is_not_held),
