@@ -107,11 +107,6 @@ class CharmRemote(Chare):
         ending.end_of_program()
 
 
-def _runtime_argument(argument):
-    """Is this an option of the runtime, which the program does not see?"""
-    return argument.startswith('++') or argument in ('+balancer', '+p')
-
-
 class Charm:
     """The runtime of this PE; there is one, `charm`.
 
@@ -139,8 +134,9 @@ class Charm:
         """Start the program; every PE calls it, and it does not return.
 
         Parameters:
-            entry: main: a function of one parameter, the list of arguments, or a chare class whose
-                constructor takes just that.  Runs as a coroutine on PE 0.
+            entry: main: a function (it may be an `async def`) of one parameter, the list of
+                arguments, or a chare class whose constructor takes just that.  Runs as a coroutine
+                on PE 0.
             classes: chare classes of other modules to make known.
             modules: names of modules all of whose chare classes are made known.
             interactive: not in this version of c4py.
@@ -160,13 +156,14 @@ class Charm:
         self.started = True
         self._pe, self._pes = _c4py.attach(_runtime, Charm4PyError)
         launch.forget_environment()
-        self.options._apply()
         launch.prepare_streams()
         self._register(entry, classes, modules)
         self.thisProxy = _c4py.charm_group(CharmRemote)
         _c4py.begin()
+        arguments, quiet = launch.program_arguments(sys.argv)
+        self.options.quiet = self.options.quiet or quiet
         if self._pe == 0:
-            self._run_main(entry)
+            self._run_main(entry, arguments)
         _c4py.loop()
 
     @staticmethod
@@ -193,14 +190,12 @@ class Charm:
             classes.register_module(importlib.import_module(name))
         classes.register_module(sys.modules['__main__'])
 
-    def _run_main(self, entry):
-        arguments = [a for a in sys.argv if not _runtime_argument(a)]
-        name = entry.__name__
+    @staticmethod
+    def _run_main(entry, arguments):
+        name, is_async = entry.__name__, classes.is_async(entry)
         if isinstance(entry, type):
             entry = _c4py.main_chare(entry).__init__
-        elif classes.is_async(entry):
-            raise Charm4PyError('main is an async def: a function that waits needs no mark')
-        _c4py.run_main(entry, name, (arguments,), _in_use)
+        _c4py.run_main(entry, name, (arguments,), is_async, _in_use)
         bag = None
         if _in_use:
             bag = {name: value for name, value in vars(_readonlies).items()

@@ -6,6 +6,29 @@ import sys
 from .errors import Charm4PyError
 
 
+# Options of Charm++'s launcher: those that say how many PEs, with one value, and those that change
+# nothing here, with the number of their values.
+COUNT_OPTIONS = ('+p', '+n', '++n', '++np')
+IGNORED_OPTIONS = {'++local': 0, '++quiet': 0, '++verbose': 0, '++scalable-start': 0,
+                   '++usehostname': 0, '++auto-provision': 0, '++timeout': 1, '++batch': 1,
+                   '++useip': 1, '++remote-shell': 1, '+libcharm_interface': 1}
+
+
+def program_arguments(arguments):
+    """Arguments without the launcher's options, and whether ++quiet was among these."""
+    rest, skip = [], 0
+    for argument in arguments:
+        if skip:
+            skip -= 1
+        elif argument in COUNT_OPTIONS:
+            skip = 1
+        elif argument in IGNORED_OPTIONS:
+            skip = IGNORED_OPTIONS[argument]
+        elif not (argument.startswith('+p') and argument[2:].isdigit()):
+            rest.append(argument)
+    return rest, '++quiet' in arguments
+
+
 def is_pe():
     """Has c4pd started this process as a PE?"""
     return 'C4P_PE' in os.environ

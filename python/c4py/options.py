@@ -7,7 +7,6 @@ _DEFAULTS = {
     'local_msg_optim': False,
     'local_msg_buf_size': 50,
     'pickle_protocol': -1,
-    'profiling': False,
     'quiet': False,
     'remote_exec': False,
     'auto_flush_wait_queues': True,
@@ -21,7 +20,6 @@ class Options:
         local_msg_optim: pass arguments to chares on the same PE by reference.
         local_msg_buf_size: accepted for older programs; there is no such limit.
         pickle_protocol: protocol for what is pickled; -1 is the highest.
-        profiling: measure methods and messages.
         quiet: print nothing of one's own.
         remote_exec: allow charm.thisProxy.exec() and eval().
         auto_flush_wait_queues: accepted for older programs.
@@ -42,9 +40,7 @@ class Options:
         if name == 'pickle_protocol' and not (isinstance(value, int) and -1 <= value <= 5):
             raise Charm4PyError(f'pickle_protocol={value!r}: an int from -1 (the highest) to 5')
         object.__setattr__(self, name, value)
+        _c4py.set_options(self.pickle_protocol, self.local_msg_optim)
 
     def __str__(self):
         return '\n'.join(f'{name}: {getattr(self, name)}' for name in _DEFAULTS)
-
-    def _apply(self):
-        _c4py.set_options(self.pickle_protocol, self.local_msg_optim)

@@ -31,3 +31,6 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 sys.meta_path.insert(0, _Alias())
 sys.modules[__name__] = c4py
+# Importing charm4py.charm must not put the module into the place of the object c4py.charm.
+for _name in [name for name in sys.modules if name.startswith('c4py.')]:
+    sys.modules['charm4py.' + _name[len('c4py.'):]] = sys.modules[_name]

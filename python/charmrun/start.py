@@ -5,12 +5,8 @@ import subprocess
 import sys
 
 from c4py.errors import Charm4PyError
-from c4py.launch import find_command
+from c4py.launch import COUNT_OPTIONS, IGNORED_OPTIONS, find_command
 
-# Options of the launcher that change nothing here, with the number of their values.
-_IGNORED = {'++local': 0, '++quiet': 0, '++verbose': 0, '++scalable-start': 0, '++usehostname': 0,
-            '++auto-provision': 0, '++timeout': 1, '++batch': 1, '++useip': 1,
-            '++remote-shell': 1, '+libcharm_interface': 1}
 _UNKNOWN = ('++nodelist', '++nodegroup', '++interactive', '++ppn', '++mpiexec', '++numHosts',
             '++server', '++server-port', '++runscript', '++processPerHost', '++timelimit')
 
@@ -31,21 +27,21 @@ def parse(args):
     rest = list(args)
     while rest:
         option = rest.pop(0)
-        if option in ('+n', '++np', '+p', '++n'):
+        if option in COUNT_OPTIONS:
             if not rest:
                 raise Charm4PyError(f'{option} needs the number of PEs')
             pes = _count(rest.pop(0), option)
         elif option.startswith('+p') and option[2:3].isdigit() or option.startswith('+p-'):
             pes = _count(option[2:], option)
-        elif option in _IGNORED:
-            del rest[:_IGNORED[option]]
+        elif option in IGNORED_OPTIONS:
+            del rest[:IGNORED_OPTIONS[option]]
         elif option in _UNKNOWN:
             raise Charm4PyError(f'{option} is not supported: c4py run starts programs on this host')
         else:
             command.append(option)
     if not command:
         raise Charm4PyError('no program given: python3 -m charmrun.start +p4 app.py')
-    return pes, command
+    return pes, command + ['++quiet'] * ('++quiet' in args)     # the program's runtime takes it
 
 
 def _command(args):

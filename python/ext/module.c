@@ -191,17 +191,22 @@ static PyObject *module_loop(PyObject *self, PyObject *unused)
 static PyObject *module_run_main(PyObject *self, PyObject *args)
 {
     static const struct reply nowhere;
-    PyObject *function, *name, *arguments;
-    int hold, rc;
+    PyObject *function, *name, *arguments, *object;
+    int is_async, hold, rc;
 
     (void)self;
-    if (!PyArg_ParseTuple(args, "OUO!p:run_main", &function, &name, &PyTuple_Type, &arguments,
-                          &hold) ||
+    if (!PyArg_ParseTuple(args, "OUO!pp:run_main", &function, &name, &PyTuple_Type, &arguments,
+                          &is_async, &hold) ||
         runtime_require() != 0)
         return NULL;
     rt.held_back = hold;
     runtime_activity_begin();
-    rc = coroutine_start(NULL, name, function, arguments, NULL, &nowhere);
+    if (is_async) {
+        object = PyObject_Call(function, arguments, NULL);
+        rc = object ? coroutine_start_async(NULL, name, object, &nowhere) : -1;
+    } else {
+        rc = coroutine_start(NULL, name, function, arguments, NULL, &nowhere);
+    }
     if (rc != 0)
         loop_fatal();
     Py_RETURN_NONE;
