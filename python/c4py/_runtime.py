@@ -118,9 +118,9 @@ def sort_returns(parts):
     return [value for _, value in pairs]
 
 
-def cancelled_error():
-    """The exception that readers of a cancelled future get."""
-    return CancelledError('the future was cancelled')
+def cancelled():
+    """Raise what readers of a cancelled future get."""
+    raise CancelledError('the future was cancelled')
 
 
 def check_signature(method, count, keywords):

@@ -368,6 +368,10 @@ int future_send_value(uint32_t owner, uint64_t id, PyObject *value)
 
 static PyObject *future_result(Future *future)
 {
+    /* A new exception each time: with its traceback it would keep what the reader had, as long as
+     * values may come. */
+    if (future->cancelled)
+        return runtime_hook("cancelled", NULL, 0);
     if (future->error != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(future->error), future->error);
         return NULL;
@@ -494,23 +498,15 @@ static PyObject *future_ready(PyObject *self, PyObject *unused)
 static PyObject *future_cancel(PyObject *self, PyObject *unused)
 {
     Future *future = (Future *)self;
-    PyObject *error;
 
     (void)unused;
     if (future_require_owner(future) != 0)
         return NULL;
     if (future->done)
         Py_RETURN_FALSE;
-    error = runtime_hook("cancelled_error", NULL, 0);
-    if (error == NULL)
-        return NULL;
-    if (future->done) { /* meanwhile: the scheduler has another thread */
-        Py_DECREF(error);
-        Py_RETURN_FALSE;
-    }
-    Py_XSETREF(future->error, error);
     future->cancelled = future->done = true; /* the table keeps it: values may still come */
     future_wake_later(future);
+    future_clear(self);
     Py_RETURN_TRUE;
 }
 

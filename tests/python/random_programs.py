@@ -19,12 +19,14 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from c4py import _c4py, charm                   # noqa: E402
+from c4py import Group, _c4py, charm            # noqa: E402
 from randprog.actor import Actor, drive         # noqa: E402
+from randprog.chares import Witness             # noqa: E402
 from randprog.plan import Planner               # noqa: E402
 from randprog.values import canonical, short    # noqa: E402
 
 ENOUGH = 5              # failing programs, then the job ends
+NEGLIGIBLE = 4096       # bytes of messages that are always under way
 DELAYS = '0.1,300'      # probability, longest in microseconds
 
 
@@ -111,6 +113,16 @@ def check_end(program, actor):
     return lines
 
 
+def check_memory():
+    """All that was sent has been given back."""
+    witness = Group(Witness)
+    witness.clean(awaitable=True).get()
+    charm.waitQD()
+    witness.used(awaitable=True).get()
+    used = witness.used(ret=True).get()
+    return [] if max(used) < NEGLIGIBLE else [f'bytes of the segment left on each PE: {used}']
+
+
 def run(seed):
     """Run a program in this job; returns what was wrong with it, lines."""
     program = Planner(seed, charm.numPes())
@@ -137,7 +149,9 @@ def main(arguments):
         failed += bool(lines)
         if failed == ENOUGH:
             break
-    exit(failed > 0)
+    left = check_memory() if not failed else []
+    print('\n'.join(left), end='\n' * len(left))
+    exit(failed > 0 or bool(left))
 
 
 # ---- starting the job ----

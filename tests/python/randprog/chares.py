@@ -4,11 +4,13 @@ The first argument of most methods is the caller's lane: each script has one, an
 chare are numbered by the order in which they were sent, as the oracle knows it.
 """
 
-from c4py import Chare, Future, charm, coro
+import gc
+
+from c4py import Chare, Future, _c4py, charm, coro
 
 from .actor import Actor, drive, drive_async, reducer_named
 from .pieces import piece
-from .values import NOTHING, bag, salt_of, twist
+from .values import NOTHING, bag, canonical, salt_of, twist
 
 
 class Worker(Chare):
@@ -28,6 +30,7 @@ class Worker(Chare):
         self.hops = []
         self.collected = []
         self.queue = []         # reductions that are still to be contributed to
+        self.contributed = []   # our own data, and what it was
         self.kept = []
         self.constructed = False
         for spec in specs:
@@ -88,6 +91,15 @@ class Worker(Chare):
         result = result.copy()
         value[...] = value[::-1].copy()
         return result
+
+    @coro
+    def scribble_alone(self, lane, value):
+        """As scribble(), where no other chare of this PE has the same argument."""
+        result = self.scribble(lane, value)
+        value[...] = value.reshape(-1)[self.salt % value.size]
+        before = canonical(value)
+        self.myself().echo(lane, None, ret=True).get()
+        return result, canonical(value) == before
 
     def fail(self, lane, sequence, text, culprit):
         """Raise in one element."""
@@ -167,6 +179,26 @@ class Worker(Chare):
                 pass            # it was not there in time: now without hurry
         return future.get()
 
+    @coro
+    def give_up(self, lane, key, timeout):
+        """Read a future that comes too late for this coroutine."""
+        future = Future()
+        setattr(self, key, future)
+        try:
+            return future.get(timeout=timeout)
+        except TimeoutError:
+            self.myself().echo(lane, None, ret=True).get()
+            return 'given up'
+
+    def send_late(self, lane, key, value):
+        getattr(self, key).send(value)
+
+    @coro
+    def read_late(self, lane, key):
+        value = getattr(self, key).get()
+        delattr(self, key)
+        return value
+
     async def read_async(self, key, timeout):
         return await getattr(self, key)
 
@@ -174,8 +206,14 @@ class Worker(Chare):
 
     def contribute_next(self):
         if self.queue:
-            reducer, kind, seed, callback = self.queue.pop(0)
-            self.reduce(callback, piece((reducer, kind, seed), self.salt), reducer_named(reducer))
+            *spec, callback = self.queue.pop(0)
+            self.reduce(callback, self.piece(spec), reducer_named(spec[0]))
+
+    def piece(self, spec):
+        """Our data for a reduction, which nobody may change."""
+        data = piece(spec, self.salt)
+        self.contributed.append((data, canonical(data)))
+        return data
 
     def reductions(self, lane, specs, pace):
         """Contribute now, some later, or by messages to oneself; all elements in the same order."""
@@ -193,7 +231,7 @@ class Worker(Chare):
         """Contribute to allreduces; what came before must be contributed before."""
         while self.queue:
             self.contribute_next()
-        return [self.allreduce(piece(spec, self.salt), reducer_named(spec[0])) for spec in specs]
+        return [self.allreduce(self.piece(spec), reducer_named(spec[0])) for spec in specs]
 
     @coro
     def agree(self, lane, specs, order):
@@ -223,10 +261,24 @@ class Worker(Chare):
             'seen': self.seen, 'hops': bag(hop for hop in self.hops if hop[0] is not None),
             'collected': bag(self.collected), 'constructed': self.constructed,
             'left': [len(self.queue), len(self.kept), self._numthreads],
+            'untouched': all(canonical(data) == before for data, before in self.contributed),
         }
 
     def forget(self):
-        self.seen, self.hops, self.collected = {}, [], []
+        self.seen, self.hops, self.collected, self.contributed = {}, [], [], []
+
+
+class Witness(Chare):
+    """Looks at what a PE still has."""
+
+    def clean(self):
+        for name in [name for name in globals() if name.startswith('global_')]:
+            del globals()[name]
+        gc.collect()
+
+    def used(self):
+        """Bytes of the segment that this PE's messages take; gives others' back."""
+        return _c4py.segment_used()
 
 
 class Slow(Worker):

@@ -61,7 +61,8 @@ class Collection:
             found.append({
                 'index': index, 'tag': self.tag, 'pe': pe, 'total': state['total'],
                 'seen': state['seen'], 'hops': bag(state['hops']),
-                'collected': bag(state['collected']), 'constructed': True, 'left': [0, 0, 0]})
+                'collected': bag(state['collected']), 'constructed': True, 'left': [0, 0, 0],
+                'untouched': True})
         return found
 
 
@@ -178,7 +179,7 @@ class Planner:
         name = f'c{len(self.collections) + 1}'
         kind = rng.choice(['group', 'array', 'array', 'single'])
         class_name = rng.choice(['Worker', 'Worker', 'Slow', 'Heir'])
-        if rng.random() < 0.1:
+        if rng.random() < 0.15:
             class_name = f'Dynamic_{self.seed}_{name}'
         dims = None
         if kind == 'array':
@@ -336,6 +337,20 @@ class Planner:
         number = self.add(script, 'scribble', target, value)
         self.expected[number] = [twist(value, collection.salt(index)).copy(), True]
 
+    def scribble_everywhere(self, script):
+        """PEs have no argument of a broadcast in common."""
+        collection = self.any_collection(script)
+        value = random_array(self.rng)
+        if (collection is None or value.ndim == 0 or value.size == 0
+                or len(set(collection.pes)) < len(collection.pes)):
+            return
+        slot = self.slot()
+        target = (collection.name, None)
+        self.add(script, 'call', target, 'scribble_alone', [value], {}, 'ret', slot)
+        results = [(twist(value, collection.salt(index)).copy(), True)
+                   for index in collection.indexes]
+        self.expect(script, slot, 'value', results[0] if collection.kind == 'single' else results)
+
     # ---- chains of messages, callbacks ----
 
     def _hops(self, script, chain, value, record=True):
@@ -425,6 +440,20 @@ class Planner:
         self.add(script, 'share', target, readers, targets, value, slot)
         self.expect(script, slot, 'value', [result] * (len(readers) + 1))
 
+    def give_up(self, script):
+        """A coroutine that has not waited for a future's value is over when it comes."""
+        collection, target, _ = self.any_element(script)
+        if collection is None:
+            return
+        slot, key, value = self.slot(), f'late{script.lane}', random_value(self.rng)
+        seconds = self.rng.choice([0, 0.0005])
+        self.add(script, 'call', target, 'give_up', [key, seconds], {}, 'ret', slot)
+        self.expected[self.add(script, 'get', slot, 'value')] = 'given up'
+        slot = self.slot()
+        self.add(script, 'call', target, 'send_late', [key, value], {}, None, None)
+        self.add(script, 'call', target, 'read_late', [key], {}, 'ret', slot)
+        self.expected[self.add(script, 'get', slot, 'value')] = value
+
     def early(self, script):
         """A timeout that passes, then the value comes."""
         if not script.greenlet:
@@ -440,10 +469,11 @@ class Planner:
         self.expect(script, slot, 'value', value)
 
     def cancel(self, script):
-        slot = self.future(script, self.rng.randrange(1, 3))
+        count = self.rng.randrange(1, 3)
+        slot = self.future(script, count)
         if self.any_collection(script) and self.rng.random() < 0.5:
-            self._chain(script, slot)       # its value comes too late, or as the first of two
-            self.add(script, 'sleep', 0.001)
+            for _ in range(count):          # nobody reads it
+                self._chain(script, slot)
             return
         number = self.add(script, 'cancel', slot)
         self.expected[number] = [True, False, True, 'cancelled']
@@ -557,6 +587,7 @@ class Planner:
         self.add(script, 'call', target, 'shared_global', [name], {}, 'ret', slot)
         self.expect(script, slot, 'value', value)
 
-    _choices = ([call] * 12 + [chains] * 4 + [reduce] * 4 + [agree] * 2 + [relay] * 4
-                + [create] * 2 + [fail, scribble, seen, share, share, early, cancel, sleep, timer,
-                                  quiet, start_quiet, call_back, call_back, runtime])
+    _choices = ([call] * 12 + [chains] * 4 + [reduce] * 4 + [relay] * 4
+                + [agree, call_back, create, share] * 2
+                + [fail, scribble, scribble_everywhere, give_up, seen, early, cancel, sleep, timer,
+                   quiet, start_quiet, runtime])
