@@ -66,6 +66,7 @@ static void coroutine_destroy(struct coroutine *coroutine)
         coroutine->chare->live_coroutines--;
     Py_XDECREF(coroutine->greenlet);
     Py_XDECREF(coroutine->awaiting);
+    Py_XDECREF(coroutine->context);
     Py_XDECREF(coroutine->call);
     Py_XDECREF(coroutine->args);
     Py_XDECREF(coroutine->keywords);
@@ -77,12 +78,15 @@ static void coroutine_destroy(struct coroutine *coroutine)
 
 static struct coroutine *coroutine_create(Chare *chare, PyObject *name, const struct reply *reply)
 {
-    struct coroutine *coroutine = PyMem_Calloc(1, sizeof(*coroutine));
+    PyObject *context = PyContext_CopyCurrent();
+    struct coroutine *coroutine = context ? PyMem_Calloc(1, sizeof(*coroutine)) : NULL;
 
     if (coroutine == NULL) {
+        Py_XDECREF(context);
         PyErr_NoMemory();
         return NULL;
     }
+    coroutine->context = context;
     if (chare != NULL) {
         coroutine->chare = (Chare *)new_ref((PyObject *)chare);
         chare->live_coroutines++;
@@ -110,6 +114,18 @@ static int coroutine_end(struct coroutine *coroutine, PyObject *result)
 
 /* ---- greenlets ---- */
 
+static PyObject *coroutine_call(const struct coroutine *coroutine)
+{
+    PyObject *result;
+
+    if (PyContext_Enter(coroutine->context) != 0)
+        return NULL;
+    result = PyObject_Call(coroutine->call, coroutine->args, coroutine->keywords);
+    if (PyContext_Exit(coroutine->context) != 0)
+        Py_CLEAR(result);
+    return result;
+}
+
 /* What runs on each greenlet: one coroutine after the other. */
 static PyObject *coroutine_body(PyObject *self, PyObject *unused)
 {
@@ -121,7 +137,7 @@ static PyObject *coroutine_body(PyObject *self, PyObject *unused)
         PyObject *back, *result;
         bool pooled;
 
-        result = PyObject_Call(coroutine->call, coroutine->args, coroutine->keywords);
+        result = coroutine_call(coroutine);
         back = coroutine->back;
         if (coroutine_end(coroutine, result) != 0)
             PyErr_Fetch(&fatal_type, &fatal_value, &fatal_traceback);
@@ -222,7 +238,7 @@ int coroutine_start(Chare *chare, PyObject *name, PyObject *call, PyObject *args
 
 /* ---- async def ---- */
 
-static PyObject *async_send(PyObject *object, bool *ended)
+static PyObject *send_none(PyObject *object, bool *ended)
 {
 #if PY_VERSION_HEX >= 0x030a0000
     PyObject *result = NULL;
@@ -247,6 +263,19 @@ static PyObject *async_send(PyObject *object, bool *ended)
 #endif
 }
 
+static PyObject *async_send(const struct coroutine *coroutine, bool *ended)
+{
+    PyObject *result;
+
+    *ended = true;
+    if (PyContext_Enter(coroutine->context) != 0)
+        return NULL;
+    result = send_none(coroutine->awaiting, ended);
+    if (PyContext_Exit(coroutine->context) != 0)
+        Py_CLEAR(result);
+    return result;
+}
+
 /* Run an async coroutine until it awaits something that is not ready, or ends. */
 static int async_step(struct coroutine *coroutine)
 {
@@ -263,7 +292,7 @@ static int async_step(struct coroutine *coroutine)
     rt.running_name = coroutine->name;
     rt.constructing = false;
     Py_CLEAR(coroutine->waits_for);
-    result = async_send(coroutine->awaiting, &ended);
+    result = async_send(coroutine, &ended);
     rt.current = previous;
     rt.running = running;
     rt.running_name = running_name;

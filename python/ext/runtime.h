@@ -140,6 +140,7 @@ struct coroutine {
     struct coroutine *next_ready;      /* rt.ready */
     PyObject *greenlet;                /* what it runs on; NULL: an `async def` */
     PyObject *awaiting;                /* the coroutine object of an `async def` */
+    PyObject *context;                 /* its context variables, a copy of its creator's */
     PyObject *back;                    /* borrowed: greenlet that entered it */
     PyObject *call;                    /* callable, before it has started */
     PyObject *args;                    /* tuple */
