@@ -38,6 +38,8 @@ def parse(arguments):
     which.add_argument('--seeds', metavar='N-M', help='run these programs')
     parser.add_argument('--pes', type=int, default=2, metavar='P', help='number of PEs')
     parser.add_argument('--delays', action='store_true', help='pause at random')
+    parser.add_argument('--by-reference', action='store_true',
+                        help='with charm.options.local_msg_optim')
     parser.add_argument('--show', action='store_true', help='show the program without running it')
     return parser.parse_args(arguments)
 
@@ -58,6 +60,11 @@ def show(statements, expected, indent=''):
 
 
 # ---- running one ----
+
+def plan(seed):
+    """The program of a seed, for this job."""
+    return Planner(seed, charm.numPes(), charm.options.local_msg_optim)
+
 
 def difference(what, value, want):
     """Lines for a value that is not what it must be."""
@@ -125,7 +132,7 @@ def check_memory():
 
 def run(seed):
     """Run a program in this job; returns what was wrong with it, lines."""
-    program = Planner(seed, charm.numPes())
+    program = plan(seed)
     actor = Actor(1, {})
     try:
         results, _ = drive(actor.run(program.script))
@@ -140,7 +147,7 @@ def main(arguments):
     first, _, last = (options.seeds or str(options.seed)).partition('-')
     for seed in range(int(first), int(last or first) + 1):
         if options.seed is not None:
-            program = Planner(seed, charm.numPes())
+            program = plan(seed)
             show(program.script, program.expected)
         lines = run(seed)
         print(f'seed {seed}: {"wrong" if lines else "right"}')
@@ -170,12 +177,12 @@ def launch(options):
 
 
 if __name__ == '__main__':
+    chosen = parse(sys.argv[1:])
     if 'C4P_PE' in os.environ:
+        charm.options.local_msg_optim = chosen.by_reference
         charm.start(main, modules=['randprog.chares'])
+    elif chosen.show:
+        shown = Planner(chosen.seed, chosen.pes, chosen.by_reference)
+        show(shown.script, shown.expected)
     else:
-        chosen = parse(sys.argv[1:])
-        if chosen.show:
-            plan = Planner(chosen.seed, chosen.pes)
-            show(plan.script, plan.expected)
-        else:
-            sys.exit(launch(chosen))
+        sys.exit(launch(chosen))

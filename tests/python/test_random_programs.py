@@ -1,7 +1,7 @@
 """Random programs come out as their oracle says; see random_programs.py.
 
 C4P_RANDOM_PROGRAMS is how many are run with delays injected, over 1 to 4 PEs; a quarter as many
-run without.
+run without, and with arguments passed by reference.
 """
 
 import os
@@ -20,15 +20,16 @@ LIMIT = 600             # seconds for a job
 
 
 def batches():
-    """(PEs, delays, first seed, last seed) of each job."""
-    for delays, count in (True, TOTAL // 4), (False, TOTAL // 16):
+    """(PEs, options, first seed, last seed) of each job."""
+    for options, count in ('--delays', TOTAL // 4), ('', TOTAL // 16), (
+            '--delays --by-reference', TOTAL // 16):
         for pes in 1, 2, 3, 4:
             for first in range(1, count + 1, MOST):
-                yield pes, delays, first, min(first + MOST - 1, count)
+                yield pes, options.split(), first, min(first + MOST - 1, count)
 
 
-def name(pes, delays, first, last):
-    return f'{first} to {last} on {pes}{" with delays" if delays else ""}'
+def name(pes, options, first, last):
+    return ' '.join([f'{first} to {last} on {pes}'] + options)
 
 
 def run(*arguments):
@@ -56,10 +57,10 @@ def explain(code, output, first, last, replay):
 
 
 @pytest.mark.timeout(2 * LIMIT)
-@pytest.mark.parametrize('pes, delays, first, last', batches(),
+@pytest.mark.parametrize('pes, options, first, last', batches(),
                          ids=[name(*batch) for batch in batches()])
-def test_random_programs_come_out_as_their_oracle_says(pes, delays, first, last):
-    replay = ['--pes', str(pes)] + ['--delays'] * delays
+def test_random_programs_come_out_as_their_oracle_says(pes, options, first, last):
+    replay = ['--pes', str(pes)] + options
     code, output = run('--seeds', f'{first}-{last}', *replay)
     right = len(re.findall(r'^seed \d+: right$', output, re.M))
     assert code == 0 and right == last - first + 1, explain(code, output, first, last, replay)

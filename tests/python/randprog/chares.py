@@ -145,7 +145,7 @@ class Worker(Chare):
             future('quiet')
 
     def seen_of(self, lane):
-        return self.seen.get(lane, [])
+        return list(self.seen.get(lane, []))
 
     def shared_global(self, lane, name):
         return globals()[name]

@@ -94,7 +94,10 @@ class Planner:
         collections: name -> Collection.
     """
 
-    def __init__(self, seed, pes):
+    def __init__(self, seed, pes, by_reference=False):
+        if by_reference:        # then a caller sees what is done to its arguments
+            self._choices = [choice for choice in self._choices
+                             if choice not in (Planner.scribble, Planner.scribble_everywhere)]
         self.rng = random.Random(f'{seed} on {pes} PEs')
         self.seed, self.pes = seed, pes
         self.collections = {}
