@@ -47,7 +47,7 @@ enum c4p_kind {
     C4P_REDUCED,      /* an allreduce's result for every PE; args: the result */
     C4P_QUIESCENT,    /* quiescence was reached: release who waits for it, or end the program */
     C4P_CLASS_WANTED, /* send me the class with this hash (in `future`) */
-    C4P_CLASS,        /* here it is; args: hash, module, qualified name, pickle or None */
+    C4P_CLASS,        /* here it is; args: its description */
     C4P_READONLIES,   /* the attributes of the readonlies bag; args: dict */
     C4P_STARTED,      /* PE to router: charm.start() was reached */
     C4P_EXIT, /* PE to router: end the job with code `sequence`; body: UTF-8 text for stderr */
@@ -57,7 +57,8 @@ enum c4p_kind {
 
 enum c4p_flags {
     C4P_BROADCAST = 1 << 0, /* to all elements of the collection on the target */
-    C4P_RETURN = 1 << 1,    /* the reply carries return values, not only completion */
+    C4P_RETURN =
+        1 << 1, /* the reply carries return values, not only completion; of a part: allreduce */
     C4P_KEYWORDS = 1 << 2,  /* one more argument follows: a dict of keyword arguments */
     C4P_EXCEPTION = 1 << 3, /* the body is an exception that was raised */
     C4P_EMPTY = 1 << 4,     /* an empty reduction: no value in the body */

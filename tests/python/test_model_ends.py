@@ -393,3 +393,40 @@ def main(args):
 charm.start(main)
 ''', 2)
     assert code == 1 and 'OSError: no way back' in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('pes', (2, 4))
+@pytest.mark.parametrize('first, others', (
+    ('Reducer.sum', 'Reducer.max'), ('None', 'Reducer.sum'), ('Reducer.gather', 'None'),
+    ('Reducer.gather', 'Reducer.product')))
+def test_pes_that_reduce_in_different_ways_end_the_program(ends, pes, first, others):
+    code, _, err = ends(f'''
+class Element(Chare):
+    def go(self, future):
+        self.reduce(future, 1, {first} if self.thisIndex == 0 else {others})
+def main(args):
+    future = Future()
+    Group(Element).go(future)
+    future.get()
+charm.start(main)
+''', pes)
+    assert code == 1
+    assert 'reduction 1 of Element' in err and 'the same calls' in err.splitlines()[-1]
+
+
+def test_a_reduction_and_an_allreduce_are_not_one(ends):
+    code, _, err = ends('''
+class Element(Chare):
+    @coro
+    def go(self, future):
+        if self.thisIndex == 0:
+            self.reduce(future, 1, Reducer.sum)
+        else:
+            self.allreduce(1, Reducer.sum).get()
+def main(args):
+    future = Future()
+    Group(Element).go(future)
+    future.get()
+charm.start(main)
+''', 2)
+    assert code == 1 and 'reduction 1 of Element' in err
