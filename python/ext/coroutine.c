@@ -185,17 +185,17 @@ static int coroutine_enter(struct coroutine *coroutine)
     Chare *running = rt.running;
     PyObject *running_name = rt.running_name;
     bool constructing = rt.constructing;
-    PyObject *greenlet = coroutine->greenlet;
+    PyObject *greenlet = new_ref(coroutine->greenlet), *back = greenlet_getcurrent();
     PyObject *result;
 
-    coroutine->back = previous && previous->greenlet ? previous->greenlet : scheduler_greenlet;
+    coroutine->back = back;
     rt.current = coroutine;
     rt.running = coroutine->chare;
     rt.running_name = coroutine->name;
     rt.constructing = false;
-    Py_INCREF(greenlet);
     result = greenlet_switch(greenlet, NULL, NULL);
     Py_DECREF(greenlet);
+    Py_DECREF(back);
     rt.current = previous;
     rt.running = running;
     rt.running_name = running_name;
@@ -343,6 +343,7 @@ struct coroutine *coroutine_current(void)
 struct coroutine *coroutine_require(const char *what)
 {
     struct coroutine *coroutine = coroutine_current();
+    bool scheduler = PyThreadState_Get() == rt.thread; /* else no method of a chare calls */
     PyObject *args[3];
 
     if (coroutine != NULL)
@@ -350,8 +351,8 @@ struct coroutine *coroutine_require(const char *what)
     if (runtime_require() != 0)
         return NULL;
     args[0] = PyUnicode_FromString(what);
-    args[1] = rt.running ? rt.running->collection->class->name : Py_None;
-    args[2] = rt.running_name ? rt.running_name : Py_None;
+    args[1] = scheduler && rt.running ? rt.running->collection->class->name : Py_None;
+    args[2] = scheduler && rt.running_name ? rt.running_name : Py_None;
     if (args[0] != NULL) {
         Py_XDECREF(runtime_hook("not_threaded", args, 3));
         Py_DECREF(args[0]);
@@ -369,6 +370,8 @@ int coroutine_suspend(struct coroutine *coroutine, PyObject *what)
         return -1;
     }
     Py_XSETREF(coroutine->waits_for, new_ref(what));
+    /* The program may have greenlets of its own: it goes on in the one that waits. */
+    Py_SETREF(coroutine->greenlet, greenlet_getcurrent());
     result = greenlet_switch(coroutine->back, NULL, NULL);
     Py_CLEAR(coroutine->waits_for);
     if (result == NULL)

@@ -141,7 +141,7 @@ struct coroutine {
     PyObject *greenlet;                /* what it runs on; NULL: an `async def` */
     PyObject *awaiting;                /* the coroutine object of an `async def` */
     PyObject *context;                 /* its context variables, a copy of its creator's */
-    PyObject *back;                    /* borrowed: greenlet that entered it */
+    PyObject *back;                    /* borrowed: greenlet that has entered it */
     PyObject *call;                    /* callable, before it has started */
     PyObject *args;                    /* tuple */
     PyObject *keywords;                /* dict or NULL */
