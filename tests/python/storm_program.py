@@ -3,6 +3,8 @@
     storm_program.py                run until something ends it
     storm_program.py garbage SEED   one PE writes garbage over the segment meanwhile; main goes on
                                     for a while, then ends the program
+    storm_program.py exit SEED      some PE ends the program with code 7 meanwhile
+    storm_program.py raise SEED     ... with an exception
 
 A PE that nothing has ended after some time is killed by its alarm, so that a job whose messages
 were lost to garbage ends as well.
@@ -46,6 +48,11 @@ class Storm(Chare):
 
     def garbage(self, seed):
         Garbage(seed).write()
+
+    def end(self, how):
+        if how == 'raise':
+            raise ValueError(f'raised on {charm.myPe()}')
+        exit(7)
 
 
 class Garbage:
@@ -155,8 +162,11 @@ def main(args):
         array.agree(ret=True).get()
         charm.awaitCreation(Group(Storm))
         rounds += 1
-        if args[1:] and rounds == 3:
+        if args[1:2] == ['garbage'] and rounds == 3:
             group[charm.numPes() - 1].garbage(int(args[2]))
+        elif args[1:] and rounds == 3:
+            proxy = random.choice([group, array])
+            proxy[random.randrange(proxy.shape[0])].end(args[1])
         if args[1:] and rounds == 3 + ROUNDS:
             print('over')
             exit()

@@ -71,6 +71,31 @@ def test_nothing_survives_c4py_whatever_it_does(at_work, case):
     assert running.finish()[0] == -signal.SIGKILL
 
 
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize('case', range(KILLS))
+def test_a_signal_stops_the_program_whatever_it_does(at_work, number, code, case):
+    running = at_work(STORM, random.Random(case))
+    running.signal(number)
+    result, _, errors = running.finish()
+    assert result == code and errors.count('\n') == 1, errors
+
+
+@pytest.mark.parametrize('case', range(KILLS))
+def test_exit_on_any_pe_ends_the_program_whatever_the_others_do(run_c4py, case):
+    done = run_c4py('run', '-n', PES, '--env', f'C4P_TEST_DELAYS={case},0.1,200', *STORM, 'exit',
+                    case)
+    assert (done.returncode, done.stdout, done.stderr) == (7, 'up\n', ''), done
+
+
+@pytest.mark.parametrize('case', range(KILLS))
+def test_an_exception_on_any_pe_ends_the_program_whatever_the_others_do(run_c4py, case):
+    done = run_c4py('run', '-n', PES, '--env', f'C4P_TEST_DELAYS={case},0.1,200', *STORM, 'raise',
+                    case)
+    assert done.returncode == 1
+    pe = re.search(r'^PE (\d): ValueError: raised on (\d)$', done.stderr, re.M)
+    assert pe and pe[1] == pe[2], done.stderr
+
+
 def daemons():
     """The daemon, and the one with sanitizers if it has been built."""
     found = [pytest.param(BUILD / 'bin' / 'c4pd', id='')]
