@@ -3,6 +3,7 @@
 import copy
 import functools
 import operator
+import sys
 
 from . import _c4py
 from .errors import Charm4PyError
@@ -84,7 +85,8 @@ def _ufunc(op):
 
 
 def _is_numpy(value):
-    return type(value).__module__ == 'numpy'
+    numpy = sys.modules.get('numpy')        # if nobody has imported it, it is none of its values
+    return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
 def _refuse(reducer, data):
@@ -95,8 +97,11 @@ def _refuse(reducer, data):
 
 def _as_array(reducer, data):
     import numpy
+    import numbers
     array = numpy.array(data)
-    if array.dtype.kind in 'USO' and not isinstance(data, numpy.ndarray):
+    kind = array.dtype.kind
+    if kind in 'US' or kind == 'O' and not all(isinstance(item, numbers.Number)
+                                               for item in array.flat):
         _refuse(reducer, data)
     return array
 
@@ -134,8 +139,9 @@ def combine(reducer, a, b, a_owned, b_owned):
     if not _is_numpy(a) and not _is_numpy(b):
         return _PYTHON[op](a, b)
     ufunc = _ufunc(op)
-    shape, dtype = getattr(a, 'shape', ()), getattr(a, 'dtype', None)
-    if shape == () or shape != getattr(b, 'shape', ()) or dtype != getattr(b, 'dtype', None):
+    import numpy
+    if (type(a) is not numpy.ndarray or type(b) is not numpy.ndarray or a.shape == ()
+            or a.shape != b.shape or a.dtype != b.dtype):
         return ufunc(a, b)
     if a_owned:
         return ufunc(a, b, out=a)

@@ -10,6 +10,8 @@ static PyObject *Reducer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 {
     PyObject *name, *function = Py_None, *pre = Py_None, *post = Py_None;
     Reducer *reducer;
+    const char *text;
+    Py_ssize_t size;
     int op;
 
     if (kwargs != NULL ||
@@ -19,10 +21,12 @@ static PyObject *Reducer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_ValueError, "no such reducer");
         return NULL;
     }
-    reducer = (Reducer *)type->tp_alloc(type, 0);
+    text = PyUnicode_AsUTF8AndSize(name, &size);
+    reducer = text ? (Reducer *)type->tp_alloc(type, 0) : NULL;
     if (reducer == NULL)
         return NULL;
     reducer->op = op;
+    reducer->hash = c4p_hash_method(text, (size_t)size);
     reducer->name = new_ref(name);
     reducer->function = new_ref(function);
     reducer->pre = new_ref(pre);

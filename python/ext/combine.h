@@ -27,6 +27,7 @@ enum reducer_op {
 /* A reducer as contributions name it: an attribute of Reducer. */
 typedef struct {
     PyObject_HEAD int op; /* enum reducer_op */
+    uint32_t hash;        /* of the name: what PEs compare */
     PyObject *name;
     PyObject *function; /* of custom ones: list -> value */
     PyObject *pre;      /* (data, chare) -> data, or None */

@@ -199,13 +199,35 @@ static int parts_complete(struct collection *collection, struct reduction *r)
     return r->value == NULL ? -1 : reduction_deliver(collection, r);
 }
 
+/* What a part says of its reduction: it must be the same on all PEs. */
+static struct c4p_envelope part_envelope(const struct collection *collection,
+                                         const struct reduction *r)
+{
+    return (struct c4p_envelope){.kind = C4P_PARTIAL,
+                                 .collection = collection->id,
+                                 .sequence = r->sequence,
+                                 .method = r->reducer->hash,
+                                 .flags = r->all ? C4P_RETURN : 0};
+}
+
 /* We came last: combine the others' parts, a chain, with ours. */
 static int reduction_complete(struct collection *collection, struct reduction *r, uint64_t others)
 {
+    const struct c4p_envelope ours = part_envelope(collection, r);
     uint64_t next;
 
-    for (uint64_t offset = others; offset != 0; offset = segment_block(&rt.segment, offset)->next)
+    for (uint64_t offset = others; offset != 0; offset = segment_block(&rt.segment, offset)->next) {
+        const struct c4p_envelope *part = segment_block(&rt.segment, offset);
+
+        if (part->method != ours.method || (part->flags & C4P_RETURN) != ours.flags) {
+            runtime_error("reduction %u of %U: PE %u uses Reducer.%U%s, PE %u another reducer or "
+                          "function: all elements must make the same calls in the same order",
+                          r->sequence + 1, collection->class->name, rt.pe, r->reducer->name,
+                          r->all ? " with allreduce" : "", part->source);
+            return -1;
+        }
         r->parts_due++;
+    }
     if (r->reducer->op == OP_NOP || r->parts_due == 0) {
         for (uint64_t offset = others; offset != 0; offset = next) {
             next = segment_block(&rt.segment, offset)->next;
@@ -255,8 +277,7 @@ static int meeting_corrupt(void)
 /* All local elements have contributed: bring our part to where the others' are. */
 static int reduction_publish(struct collection *collection, struct reduction *r)
 {
-    struct c4p_envelope like = {
-        .kind = C4P_PARTIAL, .collection = collection->id, .sequence = r->sequence};
+    struct c4p_envelope like = part_envelope(collection, r);
     uint64_t others, offset;
     PyObject *result;
 
@@ -369,7 +390,7 @@ static int reducer_check(const struct collection *collection, const struct reduc
         return 0;
     runtime_error("reduction %u of %U: one element uses Reducer.%U, another Reducer.%U%s: all "
                   "elements must make the same calls in the same order",
-                  r->sequence, collection->class->name, r->reducer->name, reducer->name,
+                  r->sequence + 1, collection->class->name, r->reducer->name, reducer->name,
                   r->all != all ? " (one with allreduce)" : "");
     return -1;
 }
