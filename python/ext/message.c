@@ -385,12 +385,14 @@ typedef struct {
 
 static void block_return(uint64_t offset)
 {
-    struct c4p_envelope *block = segment_block(&rt.segment, offset);
+    const struct c4p_envelope *block = segment_block(&rt.segment, offset);
+    bool large = block->body == 0 && block->body_size > REGION_SPAN;
 
+    /* Before it sleeps, the scheduler gives back what it has gathered: not what comes after. */
     if (segment_owner(&rt.segment, offset) == rt.slot)
         region_free(rt.region, offset);
     else
-        region_returns_add(&rt.returns, offset, block->body == 0 && block->body_size > REGION_SPAN);
+        region_returns_add(&rt.returns, offset, large || PyThreadState_Get() != rt.thread);
 }
 
 /* The body's block, if the message shares one, has one reader less. */

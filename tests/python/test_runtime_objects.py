@@ -159,3 +159,38 @@ REFUSALS = [
 def test_misuse_is_refused_with_a_sentence(run_program):
     result = run_program(MISUSE)
     assert (result.returncode, result.stdout.splitlines()) == (0, REFUSALS), result
+
+
+DROPPED = '''
+import threading
+import numpy
+from c4py import Chare, Group, _c4py, charm
+
+class Keeper(Chare):
+    def keep(self, array):
+        self.array = array
+        threading.Thread(target=self.drop).start()
+    def drop(self):
+        threading.Event().wait(0.1)
+        self.array = None
+
+def empty():
+    for _ in range(2000):
+        if _c4py.segment_used() == 0:
+            return True
+        charm.sleep(0.001)
+
+def main(args):
+    group = Group(Keeper)
+    charm.awaitCreation(group)
+    group[1].keep(numpy.ones(1000), awaitable=True).get()
+    print(_c4py.segment_used() > 8000, empty())
+    exit()
+
+charm.start(main)
+'''
+
+
+def test_an_array_that_a_thread_drops_is_given_back_though_the_pe_sleeps(run_program):
+    result = run_program(DROPPED)
+    assert result.stdout == 'True True\n', result
