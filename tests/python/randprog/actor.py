@@ -141,6 +141,13 @@ class Actor:
         result = yield 'get', self.target(target).scribble(self.lane, value, ret=True)
         self.report(number, [result, canonical(value) == before])
 
+    def do_acquaint(self, number, target, others):
+        """Proxies are the same when they come back."""
+        proxies = [self.target(other) for other in others]
+        answer = yield 'get', self.target(target).acquaint(
+            self.lane, proxies[0], dict(enumerate(proxies[1:])), ret=True)
+        self.report(number, [answer == proxies, [*map(hash, answer)] == [*map(hash, proxies)]])
+
     def do_chain(self, number, chain, value, slot):
         """Send a value through several chares to a future, or to none."""
         hops = [self.target(hop) for hop in chain]

@@ -86,6 +86,9 @@ class Worker(Chare):
     def echo(self, lane, value):
         return value
 
+    def acquaint(self, lane, first, others):
+        return [first] + list(others.values())
+
     def scribble(self, lane, value):
         result = twist(value, self.salt)
         result = result.copy()

@@ -340,6 +340,17 @@ class Planner:
         number = self.add(script, 'scribble', target, value)
         self.expected[number] = [twist(value, collection.salt(index)).copy(), True]
 
+    def acquaint(self, script):
+        _, target, _ = self.any_element(script)
+        if target is None:
+            return
+        others = []
+        for _ in range(self.rng.randrange(1, 4)):
+            collection = self.any_collection(script, empty=True)
+            others.append(collection.element(self.rng)[0] if collection.indexes
+                          and self.rng.random() < 0.5 else (collection.name, None))
+        self.expected[self.add(script, 'acquaint', target, others)] = [True, True]
+
     def scribble_everywhere(self, script):
         """PEs have no argument of a broadcast in common."""
         collection = self.any_collection(script)
@@ -592,5 +603,5 @@ class Planner:
 
     _choices = ([call] * 12 + [chains] * 4 + [reduce] * 4 + [relay] * 4
                 + [agree, call_back, create, share] * 2
-                + [fail, scribble, scribble_everywhere, give_up, seen, early, cancel, sleep, timer,
-                   quiet, start_quiet, runtime])
+                + [fail, acquaint, scribble, scribble_everywhere, give_up, seen, early, cancel,
+                   sleep, timer, quiet, start_quiet, runtime])
