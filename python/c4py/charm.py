@@ -266,6 +266,32 @@ class Charm:
         if not 0 <= pe < self._pes:
             raise IndexError(f'PE {pe}: the PEs are 0 to {self._pes - 1}')
 
+    def getTopoTreeEdges(self, pe, root_pe, pes=None, bfactor=4):
+        """Parent (None for the root) and list of children of a PE in a spanning tree.
+
+        Parameters:
+            pe: the PE.
+            root_pe: the root of the tree.
+            pes: the PEs of the tree, the root first; None: all PEs.
+            bfactor: how many children a PE has at most.
+        """
+        from . import topology
+        if pes is None:
+            self._check_pe(root_pe)
+            pes = [(root_pe + i) % self._pes for i in range(self._pes)]
+        return topology.tree_edges(pe, root_pe, list(pes), bfactor)
+
+    def getTopoSubtrees(self, root_pe, pes, bfactor=4):
+        """The subtrees below the root of a spanning tree: lists of PEs, each subtree's root first.
+
+        Parameters:
+            root_pe: the root of the tree.
+            pes: the PEs of the tree, the root first.
+            bfactor: how many children a PE has at most.
+        """
+        from . import topology
+        return topology.subtrees(root_pe, list(pes), bfactor)
+
     # ---- waiting ----
 
     def awaitCreation(self, *proxies):
