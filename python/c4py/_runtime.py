@@ -131,7 +131,7 @@ def check_signature(method, count, keywords):
         signature = inspect.signature(classes.plain_function(method.function))
     except (TypeError, ValueError):
         return
-    given = (None,) * (count + (not isinstance(method.function, staticmethod)))
+    given = (None,) * (count + classes.takes_self(method.function))
     try:
         signature.bind(*given, **(keywords or {}))
     except TypeError as error:

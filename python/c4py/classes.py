@@ -12,7 +12,7 @@ from . import _c4py
 from ._c4py import Chare
 from .errors import Charm4PyError
 
-CORO, ASYNC, AWAITABLE = 1, 2, 4        # enum method_flags
+CORO, AWAITABLE = 1, 2      # enum method_flags
 ALWAYS_CHECK = 1 << 30      # no number of positional arguments alone is right
 
 # Names that the runtime needs for itself, and those that can only be called directly.
@@ -44,9 +44,14 @@ def _parameters(method):
 
 def _flags(method):
     flags = AWAITABLE if 'awaitable' in _parameters(method) else 0
-    if is_async(method):
-        return flags | ASYNC
-    return flags | CORO if getattr(plain_function(method), '_ck_coro', False) else flags
+    if getattr(plain_function(method), '_ck_coro', False) and not is_async(method):
+        flags |= CORO
+    return flags
+
+
+def takes_self(method):
+    """Is the chare passed to it?  Not to static methods, nor to callables that are no functions."""
+    return hasattr(type(method), '__get__') and not isinstance(method, staticmethod)
 
 
 def _arity(method):
@@ -55,7 +60,7 @@ def _arity(method):
     code = getattr(function, '__code__', None)
     if code is None:                        # no plain function: its own call will tell
         return 0, ALWAYS_CHECK
-    most = code.co_argcount - (not isinstance(method, staticmethod))
+    most = code.co_argcount - takes_self(method)
     least = most - len(function.__defaults__ or ())
     required = code.co_kwonlyargcount - len(function.__kwdefaults__ or ())
     if required:

@@ -201,7 +201,7 @@ static int call_boxed(Chare *chare, EntryMethod *method, PyObject **args, Py_ssi
         rc = coroutine_start(chare, method->name, call, tuple, keywords, reply);
     } else {
         result = PyObject_Call(call, tuple, keywords);
-        if (result != NULL && method->flags & METHOD_ASYNC)
+        if (result != NULL && PyCoro_CheckExact(result))
             rc = coroutine_start_async(chare, method->name, result, reply);
         else
             rc = call_finish(reply, chare, result);
@@ -226,7 +226,7 @@ int call_element(Chare *chare, EntryMethod *method, PyObject **args, Py_ssize_t 
         args[-1] = (PyObject *)chare;
         result = PyObject_VectorcallMethod(
             method->name, args - 1, (size_t)(count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        if (result != NULL && method->flags & METHOD_ASYNC)
+        if (result != NULL && PyCoro_CheckExact(result))
             rc = coroutine_start_async(chare, method->name, result, reply);
         else
             rc = call_finish(reply, chare, result);

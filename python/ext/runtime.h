@@ -39,9 +39,8 @@ static inline PyObject *new_ref(PyObject *object)
 /* ---- classes ---- */
 
 enum method_flags {
-    METHOD_CORO = 1,
-    METHOD_ASYNC = 2,
-    METHOD_AWAITABLE = 4 /* it has a parameter of this name, which shares the keyword */
+    METHOD_CORO = 1,     /* runs on a greenlet; `async def` is seen by what the call returns */
+    METHOD_AWAITABLE = 2 /* it has a parameter of this name, which shares the keyword */
 };
 
 /* A chare class as the runtime knows it; immortal, interned by hash. */

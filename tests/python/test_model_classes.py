@@ -1,5 +1,6 @@
 """Chare classes may be defined anywhere, at any time (SPEC 0.1, 0.10, 1.3)."""
 
+import functools
 import sys
 import types
 
@@ -238,6 +239,87 @@ def test_names_that_the_runtime_needs_are_refused():
     cls = types.new_class('Fine', (Chare,), exec_body=lambda body: body.update(
         {'migrated': lambda self: None}))
     assert not hasattr(Group(cls), 'migrated')
+
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(self, *args, **kwargs):
+        self.log.append(function.__name__)
+        return function(self, *args, **kwargs)
+    return wrapper
+
+
+class Strange(Chare):
+    """Methods that are no plain functions, and a class that is no plain class."""
+
+    __slots__ = ('log', 'value')
+
+    def __init__(self):
+        self.log = []
+
+    @logged
+    def wrapped(self, a, b=2):
+        return a + b
+
+    @logged
+    @coro
+    def wrapped_coroutine(self, chare):
+        return chare.wrapped(1, ret=True).get()
+
+    @logged
+    async def wrapped_async(self, chare):
+        return await chare.wrapped(1, ret=True)
+
+    def get_log(self):
+        return self.log
+
+    @property
+    def a_property(self):
+        return 5
+
+    partial = functools.partial(max, 3)
+    builtin = len
+
+
+@check
+def test_methods_may_be_anything_that_can_be_called():
+    for chare in (Chare(Strange, onPE=0), Chare(Strange, onPE=last())):
+        assert chare.wrapped(1, ret=True).get() == 3
+        assert chare.wrapped(1, b=5, ret=True).get() == 6
+        assert chare.wrapped_coroutine(chare, ret=True).get() == 3
+        assert chare.wrapped_async(chare, ret=True).get() == 3
+        assert chare.partial(7, ret=True).get() == 7
+        assert chare.builtin([1, 2], ret=True).get() == 2
+        assert chare.get_log(ret=True).get() == ['wrapped', 'wrapped', 'wrapped_coroutine',
+                                                 'wrapped', 'wrapped_async', 'wrapped']
+        assert not hasattr(chare, 'a_property')
+
+
+@check
+def test_a_class_may_have_several_chares_as_bases():
+    class Left(Chare):
+        def left(self):
+            return 'left'
+
+        def both(self):
+            return ['left']
+
+    class Right(Chare):
+        def right(self):
+            return 'right'
+
+        def both(self):
+            return ['right']
+
+    class Both(Left, Right):
+        def both(self):
+            return super().both() + Right.both(self)
+
+    group = Group(Both)
+    for pe in all_pes():
+        assert group[pe].left(ret=True).get() == 'left'
+        assert group[pe].right(ret=True).get() == 'right'
+        assert group[pe].both(ret=True).get() == ['left', 'right']
 
 
 @check
