@@ -316,6 +316,15 @@ _Noreturn void loop_leave_child(void)
     _exit(code != NULL ? (int)PyLong_AsLong(code) : 1);
 }
 
+/* We may be where no more calls are possible: that is what the exception may be about. */
+static void recursion_allow(void)
+{
+    Py_SetRecursionLimit(Py_GetRecursionLimit() + 200);
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    PyThreadState_Get()->c_recursion_remaining += 200; /* these count calls by C code apart */
+#endif
+}
+
 _Noreturn void loop_fatal(void)
 {
     PyObject *args[1], *outcome;
@@ -326,6 +335,7 @@ _Noreturn void loop_fatal(void)
     if (rt.forked)
         loop_leave_child();
     args[0] = exception_fetch();
+    recursion_allow();
     outcome = runtime_hook("fatal", args, 1);
     if (outcome == NULL) {
         PyErr_Print();

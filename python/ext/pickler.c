@@ -287,6 +287,22 @@ static int dump_cloud(PyObject *object, struct pickle *pickle)
     return result;
 }
 
+bool pickler_went_too_deep(void)
+{
+    PyObject *type, *value, *traceback, *cause;
+    bool deep;
+
+    if (pickler_error == NULL || !PyErr_ExceptionMatches(pickler_error))
+        return false;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    cause = PyException_GetCause(value);
+    deep = cause != NULL && PyErr_GivenExceptionMatches(cause, PyExc_RecursionError);
+    Py_XDECREF(cause);
+    PyErr_Restore(type, value, traceback);
+    return deep;
+}
+
 int pickler_dump(PyObject *object, struct pickle *pickle)
 {
     PyObject *type, *value, *traceback;
@@ -298,6 +314,8 @@ int pickler_dump(PyObject *object, struct pickle *pickle)
         return 0;
     if (!PyErr_ExceptionMatches(pickler_error) && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
         !PyErr_ExceptionMatches(PyExc_TypeError))
+        return -1;
+    if (pickler_went_too_deep())
         return -1;
     PyErr_Fetch(&type, &value, &traceback);
     if (cloud_import() < 0) {

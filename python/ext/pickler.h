@@ -18,6 +18,12 @@ struct pickle {
 /* Returns 0, or -1 with the exception of the pickler that was tried last. */
 int pickler_dump(PyObject *object, struct pickle *pickle);
 
+/*
+ * Does the pending exception say that pickling this object sends something that is pickled, which
+ * sends something ... too deep? Then no other way of pickling is worth a try.
+ */
+bool pickler_went_too_deep(void);
+
 void pickle_clear(struct pickle *pickle);
 
 /* pickle.PicklingError; NULL until the first pickle. */

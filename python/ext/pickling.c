@@ -43,7 +43,8 @@ static void explain(const struct args_deferred *parts, size_t count)
     PyObject *type, *cause, *traceback, *name, *culprit, *value;
     PyObject *raised = PyExc_TypeError;
 
-    if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError))
+    if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError) ||
+        pickler_went_too_deep())
         return;
     if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_AttributeError))
         raised = pickler_error;
