@@ -32,18 +32,20 @@ def read_junit(path):
 
 
 def node_of(case, target):
-    """What failed and how to run it, from a testcase of the xunit1 family."""
-    path, classname = case.get("file"), case.get("classname") or ""
-    if not path:
-        # pytest could not even import the file.
-        node = classname.replace(".", "/") or case.get("name").replace(".", "/")
-        node = node if node.endswith(".py") else node + ".py"
-        return {"what": node, "rerun": f"{target} T='{node}'"}
-    module = path.removesuffix(".py").replace("/", ".")
-    if case.get("name") == module:
+    """What failed and how to run it, from a testcase of the xunit1 family.
+
+    Not by its `file`: that is where the function was written, maybe beside the test file.
+    """
+    parts = (case.get("classname") or case.get("name")).split(".")
+    for length in range(len(parts), 0, -1):
+        path = "/".join(parts[:length]) + ".py"
+        if os.path.exists(path):
+            break
+    else:
+        path, length = case.get("file") or case.get("name"), len(parts)
+    if not case.get("classname"):
         return {"what": f"{path} cannot be imported", "rerun": f"{target} T='{path}'"}
-    inner = classname.removeprefix(module).strip(".").split(".")
-    node = "::".join([path, *filter(None, inner), case.get("name")])
+    node = "::".join([path, *parts[length:], case.get("name")])
     return {"what": node, "rerun": f"{target} T='{node}'"}
 
 
