@@ -100,10 +100,13 @@ static int environment_take(const char *name, long *value)
  */
 static void forked_child(void)
 {
+    void *copy;
+
     rt.attached = rt.started = false;
     rt.forked = true;
-    mmap(rt.segment.base, rt.segment.geometry.size, PROT_READ | PROT_WRITE,
-         MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, rt.segment.fd, 0);
+    copy = mmap(rt.segment.base, rt.segment.geometry.size, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, rt.segment.fd, 0);
+    (void)copy; /* no reason to end a child that may only call exec */
 }
 
 static int attach_segment(long pe, int segment_fd, int wake_fd)

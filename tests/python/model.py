@@ -115,5 +115,5 @@ def _file_outcomes(path, pes):
 
 def _assert_outcome(path, name, pes):
     why = _file_outcomes(path, pes).get(name, 'it was not run')
-    assert why is None, (f'{why}\nagain: build/bin/c4py run -n {pes} {os.path.relpath(path, _TREE)} '
-                         f'{name}')
+    again = f'build/bin/c4py run -n {pes} {os.path.relpath(path, _TREE)} {name}'
+    assert why is None, f'{why}\nagain: {again}'
