@@ -570,3 +570,29 @@ def main(args):
     exit()
 charm.start(main)
 ''', 3) == '[0, 1, 2] 1\n'
+
+
+def test_a_module_may_be_imported_where_it_is_needed(prints, tmp_path):
+    (tmp_path / 'late.py').write_text('from c4py import Chare\nclass Late(Chare):\n'
+                                      '    def where(self):\n        return __name__')
+    assert prints('''
+def main(args):
+    import late
+    print(Group(late.Late).where(ret=True).get())
+    exit()
+charm.start(main)
+''', 3) == "['late', 'late', 'late']\n"
+
+
+def test_a_class_of_a_module_that_others_cannot_import_is_told(fails):
+    err = fails('''
+import types
+def main(args):
+    module = types.ModuleType('only_here')
+    sys.modules['only_here'] = module
+    exec('from c4py import Chare\\nclass Local(Chare):\\n    pass', vars(module))
+    Group(module.Local)
+    Future().get()
+charm.start(main)
+''')
+    assert 'only_here.Local' in err.splitlines()[-1]
