@@ -142,6 +142,7 @@ class Charm:
             interactive: not in this version of c4py.
 
         Called in a process that is no PE, as by ``python3 app.py``, runs the program on one PE.
+        A worker of multiprocessing that imports the program has nothing to start: it returns.
 
         Raises Charm4PyError if it was called before, or the entry is not as above.
         """
@@ -152,6 +153,8 @@ class Charm:
         self._check_entry(entry)
         from . import _runtime, launch
         if not launch.is_pe():
+            if launch.imported_by_multiprocessing():
+                return
             launch.run_this_program()
         self.started = True
         self._pe, self._pes = _c4py.attach(_runtime, Charm4PyError)

@@ -34,6 +34,12 @@ def is_pe():
     return 'C4P_PE' in os.environ
 
 
+def imported_by_multiprocessing():
+    """Is this a worker that multiprocessing has spawned, and that only imports the program?"""
+    process = sys.modules.get('multiprocessing.process')
+    return process is not None and getattr(process.current_process(), '_inheriting', False)
+
+
 def find_command(name='c4py'):
     """Path of one of our programs: beside the package, in the build tree, or on PATH."""
     here = os.path.dirname(os.path.abspath(__file__))

@@ -111,3 +111,35 @@ charm.start(lambda args: charm.exit(4))
 def test_what_runs_at_exit_may_end_the_program_and_runs_once(run_program):
     result = run_program(AT_EXIT, pes=1)
     assert (result.returncode, result.stdout) == (9, 'at exit\n'), result
+
+
+WORKERS = '''
+import multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor
+from c4py import Chare, Group, charm
+
+def square(number):
+    return number * number
+
+class Maps(Chare):
+    def maps(self, method):
+        context = multiprocessing.get_context(method)
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return list(pool.map(square, range(4)))
+
+def main(args):
+    group = Group(Maps)
+    charm.awaitCreation(group)
+    for method in multiprocessing.get_all_start_methods():
+        print(method, group[1].maps(method, ret=True).get())
+    exit()
+
+charm.start(main)
+'''
+
+
+def test_workers_of_multiprocessing_do_not_start_the_program_again(run_program):
+    result = run_program(WORKERS)
+    assert (result.returncode, result.stderr) == (0, ''), result
+    assert sorted(result.stdout.splitlines()) == [
+        f'{method} [0, 1, 4, 9]' for method in ('fork', 'forkserver', 'spawn')], result
