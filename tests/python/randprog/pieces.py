@@ -49,7 +49,7 @@ def _truths(rng, count):
 
 _MAKERS = {
     'int': lambda rng, small, eighth: small,
-    'wide': lambda rng, small, eighth: rng.randrange(-10 ** 30, 10 ** 30),
+    'wide': lambda rng, small, eighth: small * 10 ** 30 if rng.random() < 0.1 else small,
     'float': lambda rng, small, eighth: eighth,
     'fraction': lambda rng, small, eighth: fractions.Fraction(small, rng.randrange(1, 9)),
     'complex': lambda rng, small, eighth: complex(small % 2, 1),
