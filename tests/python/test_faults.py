@@ -1,6 +1,6 @@
 """Whatever dies or writes garbage while PEs are at work, the run ends and tells why.
 
-C4P_KILLS (default 6) and C4P_CORRUPTIONS (default 20; 200 in the full form) are how many random
+C4P_KILLS (default 4) and C4P_CORRUPTIONS (default 20; 200 in the full form) are how many random
 cases of each kind are tried; see also test_run_ends.py.
 """
 
@@ -16,7 +16,7 @@ import pytest
 from harness import BUILD, Running
 
 HERE = pathlib.Path(__file__).resolve().parent
-KILLS = int(os.environ.get('C4P_KILLS') or 6)
+KILLS = int(os.environ.get('C4P_KILLS') or 4)
 CORRUPTIONS = int(os.environ.get('C4P_CORRUPTIONS') or 20)
 PES = 3
 
