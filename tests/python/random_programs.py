@@ -13,7 +13,6 @@ happens; two runs then still differ.
 
 import argparse
 import os
-import subprocess
 import sys
 import traceback
 
@@ -164,7 +163,7 @@ def main(arguments):
 # ---- starting the job ----
 
 def launch(options):
-    """Run this file on PEs; returns the exit code."""
+    """Run this file on PEs, in the place of this process."""
     here = os.path.dirname(os.path.abspath(__file__))
     build = os.environ.get('C4P_BUILD', os.path.join(here, '..', '..', 'build'))
     environment = dict(os.environ)
@@ -173,7 +172,7 @@ def launch(options):
         seed = (options.seeds or str(options.seed)).partition('-')[0]
         environment['C4P_TEST_DELAYS'] = f'{seed},{DELAYS}'
     command = [os.path.join(build, 'bin', 'c4py'), 'run', '-n', str(options.pes), __file__]
-    return subprocess.run(command + sys.argv[1:], env=environment).returncode
+    os.execve(command[0], command + sys.argv[1:], environment)
 
 
 if __name__ == '__main__':
@@ -185,4 +184,4 @@ if __name__ == '__main__':
         shown = Planner(chosen.seed, chosen.pes, chosen.by_reference)
         show(shown.script, shown.expected)
     else:
-        sys.exit(launch(chosen))
+        launch(chosen)
