@@ -107,6 +107,9 @@ class Progress(Chare):
             self.shown = percent
             print(f'  {percent:3d} % of {self.total / 1e6:.1f} MB read', file=sys.stderr)
 
+    def finished(self):
+        return self.read == self.total
+
 
 def parse(args):
     top, paths, rest = 10, [], args[1:]
@@ -135,6 +138,7 @@ def main(args):
     done = Future()
     counters.step(done)
     counts = done.get()
+    assert progress.finished(ret=True).get()    # what it was told before it has shown by now
     seconds = time.perf_counter() - began
     for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:top]:
         print(f'{count:9d} {word.decode()}')

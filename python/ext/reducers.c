@@ -106,8 +106,9 @@ static PyObject *do_reduce_memoryview(PyObject *module, PyObject *view)
         items = pickle_buffer(held, buffer->len ? buffer->buf : "", (size_t)buffer->len);
     } else {
         packed = PyBytes_FromStringAndSize(NULL, buffer->len);
-        if (packed &&
-            PyBuffer_ToContiguous(PyBytes_AS_STRING(packed), buffer, buffer->len, 'C') == 0)
+        /* Until Python 3.11 its buffer was not const. */
+        if (packed && PyBuffer_ToContiguous(PyBytes_AS_STRING(packed),
+                                            (Py_buffer *)(uintptr_t)buffer, buffer->len, 'C') == 0)
             items = pickle_buffer(packed, PyBytes_AS_STRING(packed), (size_t)buffer->len);
         Py_XDECREF(packed);
     }
