@@ -192,8 +192,8 @@ static enum put put_memoryview(struct args_writer *writer, PyObject *object)
     if (!PyBuffer_IsContiguous(view, 'C')) {
         packed = PyBytes_FromStringAndSize(NULL, view->len);
         /* Until Python 3.11 its buffer was not const. */
-        if (!packed || PyBuffer_ToContiguous(PyBytes_AS_STRING(packed), (Py_buffer *)(uintptr_t)view,
-                                             view->len, 'C') < 0) {
+        if (!packed || PyBuffer_ToContiguous(PyBytes_AS_STRING(packed),
+                                             (Py_buffer *)(uintptr_t)view, view->len, 'C') < 0) {
             Py_XDECREF(packed);
             return PUT_ERROR;
         }
