@@ -192,7 +192,7 @@ def exit_code(code):
     if code is None:
         return 0, ''
     if hasattr(code, '__index__'):      # numpy's ints too: a reduced value may be the code
-        return int(code) & 0xff, ''
+        return int(code) & 0xff or int(int(code) != 0), ''      # 256 is no success
     print(code, file=sys.stderr)
     return 1, ''
 

@@ -62,6 +62,7 @@ def test_exit_ends_the_program_with_its_code_wherever_it_is_called(ends, pes, wh
 
 @pytest.mark.parametrize('how, code, text', (
     ('charm.exit()', 0, ''), ('exit(None)', 0, ''), ('exit(255)', 255, ''), ('exit(True)', 1, ''),
+    ('exit(-1)', 255, ''), ('exit(256)', 1, ''), ('exit(2 ** 70)', 1, ''),
     ('exit("a reason")', 1, 'a reason\n'), ('charm.exit("a reason")', 1, 'a reason\n'),
     ('exit(2.5)', 1, '2.5\n')))
 def test_what_is_no_code_is_printed_and_the_code_is_1(ends, how, code, text):

@@ -144,13 +144,6 @@ class Contributor(Chare):
             self.allreduce().get()
         return self.got
 
-    @coro
-    def own_copy(self):
-        value = self.allreduce(numpy.zeros(1000), Reducer.sum).get()
-        value += self.number()
-        self.allreduce().get()
-        return float(value.mean())
-
 
 def same(got, expected):
     """Equal in type, dtype, shape and value."""
