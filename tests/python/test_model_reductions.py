@@ -5,6 +5,7 @@ import decimal
 import fractions
 import functools
 import operator
+import string
 
 import numpy
 
@@ -18,6 +19,7 @@ UFUNCS = {'sum': numpy.add, 'product': numpy.multiply, 'max': numpy.maximum,
           'logical_or': numpy.logical_or, 'logical_xor': numpy.logical_xor}
 ARITHMETIC = ('sum', 'product', 'max', 'min')
 LOGICAL = ('logical_and', 'logical_or', 'logical_xor')
+LETTERS = string.ascii_lowercase
 
 
 class Vector:
@@ -229,8 +231,8 @@ def test_other_numbers_and_all_with_a_plus_can_be_added():
     check_values(ARITHMETIC, lambda i: fractions.Fraction(i, 3))
     check_values(ARITHMETIC, lambda i: decimal.Decimal(i) / 4)
     check_values(('sum', 'product'), lambda i: Vector(i, i + 1))
-    check_values(('sum', 'max', 'min'), lambda i: 'abcdefg'[i])
-    check_values(('sum', 'max', 'min'), lambda i: b'abcdefg'[i:])
+    check_values(('sum', 'max', 'min'), lambda i: LETTERS[i])
+    check_values(('sum', 'max', 'min'), lambda i: LETTERS[i:].encode())
 
 
 # ---- NumPy scalars ----
@@ -538,8 +540,8 @@ def test_an_allreduce_reaches_every_contributor():
             for reducer, values, want in (('sum', list(range(count)), sum(range(count))),
                                           ('max', [float(i) for i in range(count)], count - 1.),
                                           ('logical_or', [i == 0 for i in range(count)], True),
-                                          ('gather', list('abcdefg')[:count],
-                                           list('abcdefg')[:count])):
+                                          ('gather', list(LETTERS[:count]),
+                                           list(LETTERS[:count]))):
                 got = method(reducer, values, ret=True).get()
                 assert got == [want] * count and {type(v) for v in got} == {type(want)}
             for got in method('sum', [numpy.full((2, 3), i) for i in range(count)], ret=True).get():
