@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "python/ext/delays.h"
+#include "python/ext/ndarray.h"
 #include "python/ext/runtime.h"
 
 /*
@@ -381,6 +382,7 @@ int message_send_quiescent(uint32_t pe)
 /* A block that arrays point into; returned when the last of them dies. */
 typedef struct {
     PyObject_HEAD uint64_t offset;
+    bool alone; /* it holds one argument and nothing else */
 } Block;
 
 static void block_return(uint64_t offset)
@@ -434,6 +436,7 @@ PyTypeObject Block_Type = {
 
 struct pin_context {
     uint64_t offset;
+    bool alone;
     PyObject *block;
 };
 
@@ -447,6 +450,7 @@ static PyObject *pin_object(void *context)
         if (block == NULL)
             return NULL;
         block->offset = pin->offset;
+        block->alone = pin->alone;
         pin->block = (PyObject *)block;
     }
     return new_ref(pin->block);
@@ -468,7 +472,9 @@ static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
 int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObject **out)
 {
     uint64_t holder = envelope->body != 0 ? envelope->body : offset;
-    struct pin_context context = {offset, NULL};
+    struct pin_context context = {
+        offset, envelope->args == 1 && envelope->body == 0 && !(envelope->flags & C4P_KEYWORDS),
+        NULL};
     struct args_pin pin = {pin_object, &context};
     PyObject *list = references.count > 0 ? table_remove(&references, offset) : NULL;
     int rc;
@@ -496,6 +502,29 @@ int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObjec
         message_release(offset);
     }
     return rc;
+}
+
+int message_forward(const struct c4p_envelope *like, uint32_t target, PyObject *value)
+{
+    Block *holder = (Block *)ndarray_base(value);
+    struct c4p_envelope *body;
+    uint64_t offset;
+
+    if (holder == NULL || Py_TYPE(holder) != &Block_Type || !holder->alone ||
+        Py_REFCNT(value) != 1 || Py_REFCNT(holder) != 1)
+        return 0;
+    offset = message_block(like, 0);
+    if (offset == 0)
+        return -1;
+    body = segment_block(&rt.segment, holder->offset);
+    atomic_store_explicit(&body->refs, 1, memory_order_relaxed);
+    segment_block(&rt.segment, offset)->body = holder->offset;
+    segment_block(&rt.segment, offset)->body_size = body->body_size;
+    segment_block(&rt.segment, offset)->args = 1;
+    segment_block(&rt.segment, offset)->target = target;
+    holder->offset = 0; /* the receiver gives it back */
+    push(offset);
+    return 1;
 }
 
 void args_release(PyObject **args, Py_ssize_t count)

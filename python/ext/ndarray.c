@@ -326,6 +326,13 @@ static PyObject *array_create(PyArray_Descr *descr, int ndim, npy_intp *shape, b
     return (PyObject *)array;
 }
 
+PyObject *ndarray_base(PyObject *object)
+{
+    if (ndarray_type == NULL || Py_TYPE(object) != ndarray_type)
+        return NULL;
+    return PyArray_BASE((PyArrayObject *)object);
+}
+
 PyObject *ndarray_read(struct args_reader *reader, bool described)
 {
     const uint8_t *head = reader_take(reader, 3), *extents, *data = NULL;

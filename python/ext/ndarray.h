@@ -15,6 +15,9 @@ extern PyTypeObject *ndarray_type;
 /* Import NumPy and its C API. Returns 0, or -1 with an exception. */
 int numpy_load(void);
 
+/* What an array's items lie in, borrowed; NULL for its own memory, or if it is no plain array. */
+PyObject *ndarray_base(PyObject *object);
+
 /* Is it numpy.ndarray? Loads NumPy's C API when it first is; no exceptions. */
 bool ndarray_is_type(PyTypeObject *type);
 

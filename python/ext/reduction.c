@@ -81,13 +81,21 @@ static void reduction_close(struct collection *collection, struct reduction *r)
 /* `private`: nobody else sees what is done to the value. */
 static int target_deliver(PyObject *target, PyObject *value, bool private)
 {
-    if (private && Py_TYPE(target) == &Future_Type && ((Future *)target)->owner == rt.pe) {
-        Future *known = table_get(&rt.futures, ((Future *)target)->id);
+    const Future *future = (Future *)target;
+    int rc = 0;
+
+    if (private && Py_TYPE(target) == &Future_Type && future->owner == rt.pe) {
+        Future *known = table_get(&rt.futures, future->id);
 
         if (known != NULL)
             return future_deliver(known, value ? value : Py_None);
+    } else if (private && Py_TYPE(target) == &Future_Type && value != NULL) {
+        struct c4p_envelope like = {.kind = C4P_FUTURE, .future = future->id};
+
+        /* A sum of arrays was made in the block of one of them: that block is the message. */
+        rc = message_forward(&like, future->owner, value);
     }
-    return callback_invoke(target, value);
+    return rc != 0 ? (rc < 0 ? -1 : 0) : callback_invoke(target, value);
 }
 
 /* All contributions of all PEs are in r->value: hand it over and close. */

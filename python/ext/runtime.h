@@ -280,6 +280,12 @@ uint64_t message_block(const struct c4p_envelope *like, size_t size);
 uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count);
 /* Decode a message's arguments into out (count + 1 places). Checks what envelope_check() cannot. */
 int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObject **out);
+/*
+ * Send an array that lies alone in a block that it was received in, by handing on the block; its
+ * items may have changed, its shape and dtype not. 1: done, the array must not be used any more.
+ * 0: it is no such array, or somebody else has it too. -1: error.
+ */
+int message_forward(const struct c4p_envelope *like, uint32_t target, PyObject *value);
 /* Done with a block taken from an inbox. */
 void message_release(uint64_t offset);
 /* Queue a block of any origin at the end of the own messages. */
