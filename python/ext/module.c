@@ -271,6 +271,30 @@ static PyObject *module_create_array(PyObject *self, PyObject *args)
     return create(type, given, &description);
 }
 
+/* A collection that is not created by message, with its one local element, not constructed. */
+static struct collection *enter_local(struct collection *description, PyObject *type, uint64_t flat)
+{
+    struct collection *collection;
+    Chare *chare;
+
+    description->class = chare_class_of(type);
+    if (description->class == NULL || (collection = collection_intern(description)) == NULL)
+        return NULL;
+    collection->elements = PyMem_Calloc(1, sizeof(*collection->elements));
+    if (collection->elements == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    chare = (Chare *)((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    if (chare == NULL)
+        return NULL;
+    chare->collection = collection;
+    chare->flat = flat;
+    collection->elements[0] = chare;
+    collection->created = true;
+    return collection;
+}
+
 /* The main chare: one element on PE 0; its constructor is main. Returns the object. */
 static PyObject *module_main_chare(PyObject *self, PyObject *type)
 {
@@ -279,23 +303,10 @@ static PyObject *module_main_chare(PyObject *self, PyObject *type)
                                      .ndims = 1,
                                      .dims = {1},
                                      .id = (uint64_t)rt.pe << 32};
-    struct collection *collection;
-    Chare *chare;
+    struct collection *collection = enter_local(&description, type, 0);
 
     (void)self;
-    description.class = chare_class_of(type);
-    if (description.class == NULL || (collection = collection_intern(&description)) == NULL)
-        return NULL;
-    chare = (Chare *)((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
-    if (chare == NULL)
-        return NULL;
-    chare->collection = collection;
-    collection->elements = PyMem_Calloc(1, sizeof(*collection->elements));
-    if (collection->elements == NULL)
-        return PyErr_NoMemory();
-    collection->elements[0] = (Chare *)new_ref((PyObject *)chare);
-    collection->created = true;
-    return (PyObject *)chare;
+    return collection ? new_ref((PyObject *)collection->elements[0]) : NULL;
 }
 
 /* The internal group whose members stand for the runtime; made by every PE for itself. */
@@ -306,24 +317,10 @@ static PyObject *module_charm_group(PyObject *self, PyObject *type)
                                      .ndims = 1,
                                      .dims = {(int32_t)rt.pes},
                                      .id = CHARM_GROUP};
-    struct collection *collection;
-    Chare *chare;
+    struct collection *collection = enter_local(&description, type, rt.pe);
 
     (void)self;
-    description.class = chare_class_of(type);
-    if (description.class == NULL || (collection = collection_intern(&description)) == NULL)
-        return NULL;
-    chare = (Chare *)((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
-    if (chare == NULL)
-        return NULL;
-    chare->collection = collection;
-    chare->flat = rt.pe;
-    collection->elements = PyMem_Calloc(1, sizeof(*collection->elements));
-    if (collection->elements == NULL)
-        return PyErr_NoMemory();
-    collection->elements[0] = chare;
-    collection->created = true;
-    return proxy_create(collection, NULL, 0);
+    return collection ? proxy_create(collection, NULL, 0) : NULL;
 }
 
 /* ---- futures, timers ---- */
