@@ -141,7 +141,8 @@ class Charm:
             modules: names of modules all of whose chare classes are made known.
             interactive: not in this version of c4py.
 
-        Called in a process that is no PE, as by ``python3 app.py``, runs the program on one PE.
+        Called in a process that is no PE, as by ``python3 app.py``, starts the program again on one
+        PE (what it did before start() it does again) and takes its exit code.
         A worker of multiprocessing that imports the program has nothing to start: it returns.
 
         Raises Charm4PyError if it was called before, or the entry is not as above.
