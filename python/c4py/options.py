@@ -7,6 +7,7 @@ _DEFAULTS = {
     'local_msg_optim': False,
     'local_msg_buf_size': 50,
     'pickle_protocol': -1,
+    'profiling': False,
     'quiet': False,
     'remote_exec': False,
     'auto_flush_wait_queues': True,
@@ -20,6 +21,7 @@ class Options:
         local_msg_optim: pass arguments to chares on the same PE by reference.
         local_msg_buf_size: accepted for older programs; there is no such limit.
         pickle_protocol: protocol for what is pickled; -1 is the highest.
+        profiling: False; measuring methods and messages is not in this version of c4py.
         quiet: print nothing of one's own.
         remote_exec: allow charm.thisProxy.exec() and eval().
         auto_flush_wait_queues: accepted for older programs.
@@ -39,6 +41,8 @@ class Options:
             raise Charm4PyError(f'charm.options has no {name!r}: the options are {known}')
         if name == 'pickle_protocol' and not (isinstance(value, int) and -1 <= value <= 5):
             raise Charm4PyError(f'pickle_protocol={value!r}: an int from -1 (the highest) to 5')
+        if name == 'profiling' and value:
+            raise Charm4PyError('profiling is not in this version of c4py: leave the option False')
         object.__setattr__(self, name, value)
         _c4py.set_options(self.pickle_protocol, self.local_msg_optim)
 

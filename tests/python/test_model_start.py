@@ -388,12 +388,14 @@ charm.start(main)
 def test_options_have_their_defaults_and_can_be_listed():
     ran = python('-c', 'from c4py import charm; print(charm.options)')
     assert ran.stdout.splitlines() == [
-        'local_msg_optim: False', 'local_msg_buf_size: 50', 'pickle_protocol: -1', 'quiet: False',
+        'local_msg_optim: False', 'local_msg_buf_size: 50', 'pickle_protocol: -1',
+        'profiling: False', 'quiet: False',
         'remote_exec: False', 'auto_flush_wait_queues: True']
 
 
 @pytest.mark.parametrize('name, value', (('no_such', 1), ('LOCAL_MSG_OPTIM', True),
-                                         ('pickle_protocol', 6), ('pickle_protocol', 'x')))
+                                         ('pickle_protocol', 6), ('pickle_protocol', 'x'),
+                                         ('profiling', True)))
 def test_wrong_options_are_refused_with_what_is_right(fails, name, value):
     err = fails(f'charm.options.{name} = {value!r}\ncharm.start(lambda args: exit())')
     assert 'Charm4PyError' in err and name in err
