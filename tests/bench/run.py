@@ -121,7 +121,8 @@ def measure_idle(python, seconds, folder):
         check=True, stdout=subprocess.PIPE).stdout)
     job = subprocess.Popen([C4PY, 'run', '-n', '2', '--python', python,
                             program(folder, 'idle.py', IDLE)],
-                           stdout=subprocess.PIPE, universal_newlines=True)
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                           universal_newlines=True)
     try:
         processes = json.loads(job.stdout.readline().replace('(', '[').replace(')', ']'))
         daemon = processes[0][1]
@@ -145,7 +146,7 @@ def ratio(name, value, floors):
 
 
 def shown(value):
-    return f'{value:,.3g}' if value < 1e4 else f'{value:,.0f}'
+    return f'{value:.3g}' if value < 1e3 else f'{value:,.0f}'
 
 
 def markdown_rows(figures, floors):
