@@ -159,7 +159,9 @@ static void mail_take(struct run *run)
     /* Looked at alone: returning a block, below, would break up a circle. */
     for (; offset != 0; offset = inbox_next(&segment, offset))
         require(++count <= LONGEST);
-    for (offset = first; offset != 0;) {
+    /* Returning writes into blocks, and hostile ones overlap: that may close a circle now. So no
+     * more are handled than there were, as in c4pd. */
+    for (offset = first; offset != 0 && count > 0; count--) {
         struct c4p_envelope copy;
         uint64_t next = inbox_next(&segment, offset);
 
