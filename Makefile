@@ -82,11 +82,17 @@ BASE_LDFLAGS = $(SANITIZE) -Wl,-z,relro,-z,now -Wl,--as-needed
 
 # Where an installed c4pd and c4py find the package; in the tree they look beside themselves first.
 PYTHON_DIR = $(PREFIX)/$(if $(filter /usr,$(PREFIX)),$(PYTHON_SYSTEM),$(PYTHON_LOCAL))
-PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"'
+PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"' \
+	$(SYSTEMD_LIBS:-lsystemd=-DHAVE_SYSTEMD)
 
 PROTO_LIBS ?= -lprotobuf-c
 CLIENT_LIBS ?= -lzmq $(PROTO_LIBS)
-DAEMON_LIBS ?= -lzmq -levent_core $(PROTO_LIBS)
+DAEMON_LIBS ?= -lzmq -levent_core -lsqlite3 -linih $(SYSTEMD_LIBS) $(PROTO_LIBS)
+# Where there is libsystemd, c4pd tells the service manager how it is.
+ifneq ($(building),)
+SYSTEMD_LIBS := $(shell $(CC) -E -x c -include systemd/sd-daemon.h /dev/null >/dev/null 2>&1 && \
+	echo -lsystemd)
+endif
 
 # ---- the interpreter ----
 
@@ -108,6 +114,7 @@ DAEMON_SRC := $(wildcard daemon/*.c daemon/*/*.c)
 CLIENT_SRC := $(wildcard client/*.c)
 CLI_SRC := $(wildcard client/cli/*.c)
 EXT_SRC := $(wildcard python/ext/*.c)
+CONTROL_SRC := $(wildcard python/control/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
@@ -125,10 +132,11 @@ DAEMON_MAIN := $(call object,daemon/main.c)
 CLIENT_OBJ := $(call object,$(CLIENT_SRC))
 CLI_OBJ := $(call object,$(CLI_SRC))
 EXT_OBJ := $(call object,$(EXT_SRC))
+CONTROL_OBJ := $(call object,$(CONTROL_SRC))
 UNIT_OBJ := $(call object,$(wildcard tests/unit/*.c))
 FUZZ_OBJ := $(call object,$(wildcard tests/fuzz/*.c))
 BENCH_OBJ := $(call object,$(BENCH_SRC))
-ALL_OBJ := $(PB_OBJ) $(PROTO_OBJ) $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ) $(EXT_OBJ) $(UNIT_OBJ) \
+ALL_OBJ := $(PB_OBJ) $(PROTO_OBJ) $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ) $(EXT_OBJ) $(CONTROL_OBJ) $(UNIT_OBJ) \
 	$(FUZZ_OBJ) $(BENCH_OBJ)
 
 PROTO_LIB := $(OUT)/lib/libc4p-proto.a
@@ -137,6 +145,7 @@ CLIENT_LIB := $(OUT)/lib/libc4p.a
 C4PD := $(OUT)/bin/c4pd
 C4PY := $(OUT)/bin/c4py
 EXT = $(OUT)/python/c4py/_c4py$(EXT_SUFFIX)
+CONTROL_EXT = $(OUT)/python/c4py/_control$(EXT_SUFFIX)
 PY_OUT := $(PY_SRC:%=$(OUT)/%)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/tests/%)
@@ -147,13 +156,15 @@ FUZZ_SHARED := $(filter-out $(call object,$(FUZZ_SRC)),$(FUZZ_OBJ))
 
 # ---- building ----
 
-.PHONY: all programs extension proto-lib python
-all: programs extension python ## Build everything there is a source of (the default)
+.PHONY: all programs extension control-extension proto-lib python
+all: programs extension control-extension python ## Build everything there is a source of (the default)
 	@:
 programs: $(if $(wildcard daemon/main.c),$(C4PD)) $(if $(wildcard client/cli/main.c),$(C4PY)) \
 	$(if $(CLIENT_SRC),$(CLIENT_LIB)) proto-lib
 proto-lib: $(PROTO_LIB)
 extension: $(if $(EXT_SRC),$(EXT))
+# What attaches to a daemon; processing elements do not need it, nor the libraries that it needs.
+control-extension: $(if $(CONTROL_SRC),$(CONTROL_EXT))
 python: $(OUT)/state/compiled
 
 ifneq ($(building),)
@@ -171,9 +182,9 @@ $(ALL_OBJ): $(OUT)/state/flags
 # includes none, so the extension can be built where there is no protoc-c.
 $(filter-out $(PROTO_OBJ) $(EXT_OBJ),$(ALL_OBJ)): | $(PB_H)
 $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ): $(OUT)/state/program-flags
-$(EXT_OBJ): $(OUT)/state/python.mk
+$(EXT_OBJ) $(CONTROL_OBJ): $(OUT)/state/python.mk
 $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ): private OWN_CFLAGS = $(PROGRAM_CFLAGS)
-$(EXT_OBJ): private OWN_CFLAGS = $(PYTHON_CFLAGS) $(EXT_SANITIZE)
+$(EXT_OBJ) $(CONTROL_OBJ): private OWN_CFLAGS = $(PYTHON_CFLAGS) $(EXT_SANITIZE)
 
 $(OUT)/obj/%.o: %.c
 	$(call say,CC,$<)
@@ -216,6 +227,10 @@ $(EXT): $(EXT_OBJ) $(PROTO_OBJ) $(OUT)/state/objects
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(link) -shared $(filter %.o,$^) -lm -lpthread
+$(CONTROL_EXT): $(CONTROL_OBJ) $(CLIENT_LIB) $(OUT)/state/objects
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(link) -shared $(filter %.o %.a,$^) $(CLIENT_LIBS) -lpthread
 endif
 
 # With the source's time, so that the byte code is valid for both.
@@ -323,11 +338,11 @@ random-run: all
 
 # ---- lint ----
 
-PY_C_SRC := $(EXT_SRC) $(wildcard tests/python/*.c)
+PY_C_SRC := $(EXT_SRC) $(CONTROL_SRC) $(wildcard tests/python/*.c)
 C_SRC := $(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(CLI_SRC) \
 	$(filter-out $(PY_C_SRC),$(wildcard tests/*/*.c))
 C_FILES := $(C_SRC) $(PY_C_SRC) $(wildcard proto/*.h daemon/*.h daemon/*/*.h client/*.h \
-	client/cli/*.h python/ext/*.h tests/*/*.h)
+	client/cli/*.h python/ext/*.h python/control/*.h tests/*/*.h)
 CORES := $(shell nproc)
 syntax = printf '%s\n' $(2) | \
 	xargs -r -n 4 -P $(CORES) $(1) -Werror $(BASE_CFLAGS) $(3) -O2 -fsyntax-only
@@ -345,7 +360,7 @@ lint-cppcheck: $(PB_H)
 		--inline-suppr --library=posix,gnu,python --suppress=missingIncludeSystem \
 		--suppress=preprocessorErrorDirective --suppress=normalCheckLevelMaxBranches \
 		-j $(CORES) -D_GNU_SOURCE -D__x86_64__ -I. -I$(OUT) \
-		$(filter-out tests/%,$(C_SRC)) $(EXT_SRC)
+		$(filter-out tests/%,$(C_SRC)) $(EXT_SRC) $(CONTROL_SRC)
 lint-flake8:
 	$(Q)$(PYTHON) -m flake8 --max-line-length=100 \
 		$(wildcard python tests examples deploy docs)
@@ -357,11 +372,11 @@ format: ## Lay out the C code as `make lint` wants it
 # Debian packages: to build and run, to test, to lint. `a|b`: either will do. Each list has the one
 # before it, since two apt-gets cannot run at a time.
 DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler \
-	libevent-dev uthash-dev \
+	libevent-dev uthash-dev libsqlite3-dev libinih-dev libsystemd-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
 DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev python3-pytest \
-	python3-pytest-timeout python3-hypothesis
+	python3-pytest-timeout python3-hypothesis python3-ipykernel python3-nbclient
 DEPS_lint := $(DEPS_test) clang-format cppcheck python3-flake8
 deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
 
@@ -441,14 +456,14 @@ install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	$(Q)for module in $(INSTALL_PY); do \
 		install -D -p -m 644 $(OUT)/python/$$module $(INSTALL_TO)/$$module || exit 1; \
 	done
-	install -D -m 644 -t $(INSTALL_TO)/c4py $(EXT)
+	install -D -m 644 -t $(INSTALL_TO)/c4py $(EXT) $(if $(CONTROL_SRC),$(CONTROL_EXT))
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' $(PACKAGES:%=$(INSTALL_TO)/%)
 	$(Q)for page in $(MAN); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
 	done
 uninstall: ## Remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a)
-	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(INSTALL_TO)/c4py/$(notdir $(EXT))
+	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(addprefix $(INSTALL_TO)/c4py/,$(notdir $(EXT) $(CONTROL_EXT)))
 	rm -f $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	$(Q)for package in $(PACKAGES); do \
 		[[ -d $(INSTALL_TO)/$$package ]] || continue; \

@@ -36,7 +36,7 @@ static void event_drop(struct c4p_client *client)
 
 /* ---- sending ---- */
 
-static int request_send(struct c4p_client *client, C4p__Request__BodyCase body, void *message)
+static int64_t request_send(struct c4p_client *client, C4p__Request__BodyCase body, void *message)
 {
     C4p__Request request = C4P__REQUEST__INIT;
     zmq_msg_t frame;
@@ -61,7 +61,7 @@ static int request_send(struct c4p_client *client, C4p__Request__BodyCase body, 
         zmq_msg_close(&frame);
         return -1;
     }
-    return 0;
+    return (int64_t)request.id;
 }
 
 static size_t list_length(const char *const *list)
@@ -85,10 +85,10 @@ static ProtobufCBinaryData *list_borrow(const char *const *list, size_t length)
     return data;
 }
 
-int c4p_submit(struct c4p_client *client, const struct c4p_job *job)
+int64_t c4p_submit(struct c4p_client *client, const struct c4p_job *job)
 {
     C4p__Submit submit = C4P__SUBMIT__INIT;
-    int rc = -1;
+    int64_t rc = -1;
 
     submit.n_argv = list_length(job->argv);
     submit.argv = list_borrow(job->argv, submit.n_argv);
@@ -106,15 +106,17 @@ int c4p_submit(struct c4p_client *client, const struct c4p_job *job)
     return rc;
 }
 
-int c4p_follow(struct c4p_client *client, uint64_t job)
+int64_t c4p_follow(struct c4p_client *client, uint64_t job,
+                   const struct c4p_follow_options *options)
 {
     C4p__Follow follow = C4P__FOLLOW__INIT;
 
     follow.job = job;
+    (void)options;
     return request_send(client, C4P__REQUEST__BODY_FOLLOW, &follow);
 }
 
-int c4p_input(struct c4p_client *client, uint64_t job, const void *data, size_t size, bool eof)
+int64_t c4p_input(struct c4p_client *client, uint64_t job, const void *data, size_t size, bool eof)
 {
     C4p__Input input = C4P__INPUT__INIT;
 
@@ -133,13 +135,13 @@ int c4p_output_done(struct c4p_client *client, uint64_t job, uint64_t sequence)
         return 0;
     ack.job = job;
     ack.sequence = sequence;
-    if (request_send(client, C4P__REQUEST__BODY_OUTPUT_ACK, &ack) != 0)
+    if (request_send(client, C4P__REQUEST__BODY_OUTPUT_ACK, &ack) < 0)
         return -1;
     client->unacknowledged = 0;
     return 0;
 }
 
-int c4p_cancel(struct c4p_client *client, uint64_t job, bool kill)
+int64_t c4p_cancel(struct c4p_client *client, uint64_t job, bool kill)
 {
     C4p__Cancel cancel = C4P__CANCEL__INIT;
 
@@ -333,7 +335,7 @@ static int greet(struct c4p_client *client, const char *name, int timeout_ms,
     hello.min_version = CONTROL_MIN_VERSION;
     hello.max_version = CONTROL_MAX_VERSION;
     hello.name = (char *)(uintptr_t)name;
-    if (request_send(client, C4P__REQUEST__BODY_HELLO, &hello) != 0 ||
+    if (request_send(client, C4P__REQUEST__BODY_HELLO, &hello) < 0 ||
         answer_wait(client, timeout_ms) != 1) {
         snprintf(error, C4P_ERROR_SIZE, "no answer from the daemon: %s",
                  errno == EBADMSG ? "it speaks another protocol" : strerror(errno));

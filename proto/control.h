@@ -5,6 +5,7 @@
 #ifndef C4P_PROTO_CONTROL_H
 #define C4P_PROTO_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The versions of the control protocol that this build speaks. */
@@ -19,6 +20,26 @@
 
 /* Output pieces that may be unacknowledged. */
 #define CONTROL_OUTPUT_WINDOW 64
+
+/* Largest packet at the Unix socket. */
+#define CONTROL_MAX_PACKET (64u << 10)
+
+#define CONTROL_TICKET_SIZE 32
+#define CONTROL_KEY_SIZE 16
+
+/*
+ * A job's id has 40 random bits and is shown as 8 characters (control.md, "Ids"). 0 is none.
+ */
+#define CONTROL_ID_BITS 40
+#define CONTROL_ID_CHARS 8
+
+/* Write an id as text. */
+void control_id_format(uint64_t id, char text[CONTROL_ID_CHARS + 1]);
+/*
+ * The ids that start with `text`: *low to *high. False if it is the start of none: wrong
+ * characters, or too many. Case does not matter.
+ */
+bool control_id_parse(const char *text, uint64_t *low, uint64_t *high);
 
 /* Output.pe of a remark that comes from the daemon. */
 #define CONTROL_NO_PE UINT32_MAX

@@ -137,8 +137,7 @@ static void on_event(struct run *run, const struct c4p_event *event)
     case C4P_EVENT_ENDED:
         on_ended(run, event);
         break;
-    case C4P_EVENT_FOLLOWING:
-    case C4P_EVENT_STATE:
+    default:
         break;
     }
 }
@@ -371,7 +370,7 @@ static void job_submit(struct run *run, const struct run_options *options,
         .follow = true,
     };
 
-    if (c4p_submit(run->client, &job) == 0)
+    if (c4p_submit(run->client, &job) >= 0)
         return;
     say(run, "%s",
         errno == EMSGSIZE ? "the arguments and the environment are larger than 1 MiB (shorten them)"
@@ -382,7 +381,7 @@ static void job_submit(struct run *run, const struct run_options *options,
 
 static int run_open(struct run *run, const struct run_options *options)
 {
-    char error[PRIVATE_DAEMON_ERROR_SIZE];
+    char error[C4P_ERROR_SIZE];
 
     run->daemon.lifeline = -1;
     run->input_is_terminal = isatty(STDIN_FILENO);

@@ -1,0 +1,78 @@
+/*
+ * The door: the Unix socket (SOCK_SEQPACKET, 0600) where clients of this host come in.
+ *
+ * The kernel tells who connects. Who is welcome gets a ticket, with which it says Hello on the
+ * ZeroMQ socket, and keeps the connection open: its end is the client's end, whatever it died of.
+ * Over the same connection a client gets the descriptors of a session's segment. A private daemon
+ * has one connection, the lifeline, and no socket.
+ *
+ * Packets are hostile: at most CONTROL_MAX_PACKET, decoded with a limit, and whoever sends what
+ * makes no sense is told so and disconnected. A connection that has said nothing for
+ * ATTACH_SILENCE_SECONDS is closed.
+ */
+#ifndef C4P_DAEMON_CONTROL_ATTACH_H
+#define C4P_DAEMON_CONTROL_ATTACH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/control.h"
+
+#define ATTACH_SILENCE_SECONDS 10
+#define ATTACH_TICKET_SECONDS 10
+#define ATTACH_ERROR_SIZE 320
+
+struct attach;
+struct event_base;
+
+/* Who is at the other end of a connection. */
+struct attach_who {
+    uint64_t id; /* of the connection: 1, 2, 3 ..., never used again */
+    uid_t uid;
+    pid_t pid;
+};
+
+struct attach_listener {
+    /* The connection is closed: the client is gone. */
+    void (*gone)(void *context, uint64_t id);
+    /*
+     * May this client enter the job? 0 with its endpoint and two descriptors, which stay the
+     * callee's; -1 with a sentence.
+     */
+    int (*segment)(void *context, uint64_t id, uint64_t job, uint32_t *endpoint, int fds[2],
+                   char reason[ATTACH_ERROR_SIZE]);
+    void *context;
+};
+
+struct attach_settings {
+    const char *address; /* what Door says: where ZeroMQ listens */
+    const char *host;
+    uint32_t max_clients;
+};
+
+/* NULL with errno ENOMEM. The strings of `settings` are borrowed. Destroy is NULL-safe: it closes
+ * all connections, and removes the socket. */
+struct attach *attach_create(struct event_base *base, const struct attach_settings *settings,
+                             const struct attach_listener *listener);
+void attach_destroy(struct attach *attach);
+
+/* Listen on a path; the caller holds the lock of the state directory, so an old socket is removed.
+ * -1 with a sentence. */
+int attach_listen(struct attach *attach, const char *path, char error[ATTACH_ERROR_SIZE]);
+/* Take a connected socket over: the lifeline. -1 with errno. */
+int attach_adopt(struct attach *attach, int fd);
+
+/* A ticket came with Hello: whose it is, once. False: nobody's, or too late. */
+bool attach_redeem(struct attach *attach, const void *ticket, size_t size, struct attach_who *who);
+
+/* Close a connection. */
+void attach_close(struct attach *attach, uint64_t id);
+/* Take no more. */
+void attach_stop(struct attach *attach);
+
+uint32_t attach_count(const struct attach *attach);
+uint64_t attach_refused(const struct attach *attach);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * All jobs of a daemon: accepted, queued, started when there are slots, ended, remembered.
+ *
+ * This is the shell that ties queue.h, store.h, transcript.h and job.h together. A private daemon
+ * has it without a state directory: nothing is stored then, and output is kept in memory.
+ *
+ * Recovery. What the store holds of jobs that were queued is queued again, in order, under the same
+ * ids. What had started is recorded as failed, with the reason; processes that it left behind (they
+ * have C4P_JOB=INSTANCE/ID of this state directory in their environment) are killed before anything
+ * new starts.
+ */
+#ifndef C4P_DAEMON_JOBS_JOBS_H
+#define C4P_DAEMON_JOBS_JOBS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/jobs/job.h"
+#include "daemon/jobs/store.h"
+#include "daemon/jobs/transcript.h"
+#include "proto/control.pb-c.h"
+
+struct jobs;
+
+struct jobs_settings {
+    const char *state_dir; /* NULL: nothing lasts */
+    uint32_t slots;        /* PEs; 0: no limit */
+    uint64_t output_limit; /* bytes of output kept of a job */
+    uint32_t queue_limit;  /* jobs that may wait */
+    uint32_t keep;         /* ended jobs that are remembered */
+    uint64_t keep_ms;      /* ... and for how long; 0: as long as `keep` allows */
+};
+
+/* Who is told. None of it may destroy the jobs. */
+struct jobs_listener {
+    /* The state, or what it waits for, is another one. */
+    void (*changed)(void *context, uint64_t id, enum job_state state, const char *reason);
+    /* There are new pieces in the transcript. */
+    void (*output)(void *context, uint64_t id);
+    void (*input_credit)(void *context, uint64_t id, uint32_t bytes, bool closed);
+    /* It is over, that is recorded, and all of its output is in the transcript. */
+    void (*ended)(void *context, uint64_t id);
+    /* May the PEs of this job go on writing? False: some follower would lose what it must have. */
+    bool (*keeps_up)(void *context, uint64_t id);
+    /* A sentence for a person: the disk is full, a row was quarantined ... */
+    void (*trouble)(void *context, const char *sentence);
+    void *context;
+};
+
+/* NULL with a sentence in `error` (STORE_ERROR_SIZE) and why in *result. `place` is borrowed. */
+struct jobs *jobs_create(const struct job_place *place, const struct jobs_settings *settings,
+                         const struct jobs_listener *listener, enum store_open_result *result,
+                         char *error);
+/* Kills what runs, and records that. NULL-safe. */
+void jobs_destroy(struct jobs *jobs);
+
+#define JOBS_REASON_SIZE 320
+
+/*
+ * Accept a job: checked, on the disk, queued. `session`: a session's job. 0 and its id (that of the
+ * first if the key is known), or -1 with a sentence.
+ */
+int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
+                char reason[JOBS_REASON_SIZE]);
+/* 0; -1 with a sentence: unknown, or over. */
+int jobs_cancel(struct jobs *jobs, uint64_t id, bool kill, char reason[JOBS_REASON_SIZE]);
+/* End a session's job, with success. */
+int jobs_close(struct jobs *jobs, uint64_t id, char reason[JOBS_REASON_SIZE]);
+int jobs_input(struct jobs *jobs, uint64_t id, const void *data, size_t size, bool eof,
+               char reason[JOBS_REASON_SIZE]);
+
+bool jobs_known(struct jobs *jobs, uint64_t id);
+/* The transcript of a job, over or not; NULL: unknown. Valid until jobs_settle(). */
+struct transcript *jobs_transcript(struct jobs *jobs, uint64_t id);
+/* Followers have taken what they could: pipes are read again where there is room, and transcripts
+ * of ended jobs that nobody reads are closed. */
+void jobs_settle(struct jobs *jobs, uint64_t id);
+
+/* Describe jobs: calls `each` with a message that is valid during the call. */
+typedef bool jobs_each(void *context, const C4p__JobInfo *info);
+int jobs_list(struct jobs *jobs, const struct store_filter *filter, jobs_each *each, void *context,
+              char reason[JOBS_REASON_SIZE]);
+/* The end of a job that is over, as the message that tells it; false: it is not over. */
+bool jobs_ended(struct jobs *jobs, uint64_t id, void (*tell)(void *, const C4p__Ended *),
+                void *context);
+
+/* The router of a job that runs, for sessions; NULL if it does not. */
+struct router *jobs_router(struct jobs *jobs, uint64_t id);
+
+/* A child has ended and is not reaped yet: true if it was a PE, which is reaped then. */
+bool jobs_child_died(struct jobs *jobs, pid_t pid);
+
+/* Start nothing more. */
+void jobs_drain(struct jobs *jobs);
+/* End what runs; queued jobs stay in the store. */
+void jobs_stop(struct jobs *jobs, bool kill);
+/* No PE lives. */
+bool jobs_idle(const struct jobs *jobs);
+/* The settings that can change while it runs: slots, output_limit, queue_limit, keep, keep_ms. */
+void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings);
+
+struct jobs_figures {
+    uint32_t slots, used, queued, running, sessions;
+    unsigned quarantined;
+};
+struct jobs_figures jobs_figures(const struct jobs *jobs);
+
+#endif
