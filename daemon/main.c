@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "daemon/embedded.h"
-#include "daemon/jobs/spawn.h"
 #include "daemon/log.h"
+#include "daemon/process.h"
 
 #ifndef C4P_VERSION
 #define C4P_VERSION "unknown"
@@ -33,24 +33,6 @@ static int usage_error(const char *thing, const char *reason)
 {
     fprintf(stderr, "c4pd: %s: %s (see c4pd --help)\n", thing, reason);
     return EXIT_USAGE;
-}
-
-/* Keep the lifeline, drop whatever else was inherited, and reserve the low descriptors. */
-static int descriptors_arrange(int lifeline)
-{
-    int moved;
-
-    if (lifeline < SPAWN_FIRST_FREE_FD)
-        lifeline = fcntl(lifeline, F_DUPFD_CLOEXEC, SPAWN_FIRST_FREE_FD);
-    moved = lifeline < 0 ? -1 : dup3(lifeline, SPAWN_FIRST_FREE_FD, O_CLOEXEC);
-    if (moved < 0 && lifeline == SPAWN_FIRST_FREE_FD)
-        moved = fcntl(lifeline, F_SETFD, FD_CLOEXEC) == 0 ? lifeline : -1;
-    if (moved < 0)
-        return -1;
-    for (int fd = 3; fd < SPAWN_FIRST_FREE_FD; fd++)
-        close(fd);
-    close_range(SPAWN_FIRST_FREE_FD + 1, ~0u, 0);
-    return spawn_reserve_fds() == 0 ? moved : -1;
 }
 
 static int lifeline_parse(const char *text)
@@ -103,7 +85,7 @@ int main(int argc, char **argv)
         return usage_error(argv[optind], "unexpected argument");
     if (lifeline < 0)
         return usage_error("--embedded", "is missing: c4py run starts the daemon with it");
-    lifeline = descriptors_arrange(lifeline);
+    lifeline = process_descriptors_arrange(lifeline);
     if (lifeline < 0) {
         perror("c4pd: descriptors");
         return 1;

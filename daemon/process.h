@@ -1,0 +1,53 @@
+/*
+ * What both forms of the daemon have of a process: the event loop, the place where jobs run,
+ * signals, and children that end.
+ *
+ * process_open() first of all, then the service is made with `place`, then process_watch_children()
+ * and the signals, since they use the service.
+ */
+#ifndef C4P_DAEMON_PROCESS_H
+#define C4P_DAEMON_PROCESS_H
+
+#include <event2/event.h>
+#include <limits.h>
+#include <stddef.h>
+
+#include "daemon/jobs/job.h"
+
+#define PROCESS_MAX_EVENTS 12
+
+struct service;
+
+struct process {
+    struct event_base *base;
+    struct job_place place;
+    struct service *service; /* told of children; borrowed */
+    struct event *events[PROCESS_MAX_EVENTS];
+    unsigned used;
+    char host[HOST_NAME_MAX + 1];
+    char package_dir[PATH_MAX];
+};
+
+/* Ignores SIGPIPE and raises the limit of descriptors. -1 with a sentence in `error`. */
+int process_open(struct process *process, char *error, size_t size);
+/* Frees the loop and its events; what else used the loop is gone by then. Also after a failure. */
+void process_close(struct process *process);
+
+/*
+ * Call this whenever the descriptor, or the signal (`what` is EV_SIGNAL), has something for us, or
+ * when the event is activated (`number` -1). Owned by `process`. NULL with a sentence in `error`.
+ */
+struct event *process_watch(struct process *process, int number, short what,
+                            event_callback_fn callback, void *context, char *error, size_t size);
+/* Reap children, and tell `service` of those that are its own. -1 with a sentence. */
+int process_watch_children(struct process *process, struct service *service, char *error,
+                           size_t size);
+
+/*
+ * Close every inherited descriptor but the standard ones and `keep` (-1: none), which moves out of
+ * the way of those that PEs find at fixed numbers; these are reserved. Returns where `keep` is now
+ * (0 if there is none), or -1 with errno.
+ */
+int process_descriptors_arrange(int keep);
+
+#endif
