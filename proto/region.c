@@ -45,6 +45,7 @@ struct region {
     uint32_t spans;    /* spans in the region */
     uint32_t frontier; /* spans from here on were never used, or merged back */
     uint64_t used;     /* bytes allocated */
+    uint64_t returned; /* blocks that others have given back, ever */
     struct stack free[CLASSES];
     uint32_t bins[BINS]; /* heads of the lists of free runs */
     uint64_t filled[2];  /* bit set: that bin is not empty */
@@ -433,6 +434,7 @@ static uint64_t returned_take(struct region *region, uint64_t offset, bool *refu
     for (uint32_t i = 0; i < copy.count; i++)
         if (!region_release(region, region->start + (uint64_t)copy.granules[i] * GRANULE))
             return 0;
+    region->returned += 1 + copy.count;
     *refused = false;
     return copy.next;
 }
@@ -449,6 +451,7 @@ unsigned region_reclaim(struct region *region)
     /* A circle ends the walk: it runs into a block that is free already. */
     while (offset != 0)
         offset = returned_take(region, offset, &refused);
+    atomic_store_explicit(&endpoint->returned, region->returned, memory_order_relaxed);
     return refused;
 }
 

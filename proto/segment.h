@@ -10,7 +10,11 @@
  *   regions      one region for each slot, of region_size bytes, 2 MiB aligned
  *
  * Slots 0 .. local_pes-1 are the PEs first_pe .. on this node, slot local_pes
- * is the node's router (c4pd), the rest is for clients that map the segment.
+ * is the node's router (c4pd), the rest are places for clients that map the
+ * segment. Client c of the job sits in place c % SEGMENT_CLIENT_SLOTS; numbers
+ * are never used again, so what was meant for somebody who sat there before is
+ * known by its target. The router says who sits there (`address`), and cleans
+ * up behind who left without doing so.
  *
  * Any process of the job can write anywhere in its mapping. So the geometry is
  * copied out and checked once when mapping, all offsets are checked against
@@ -68,14 +72,18 @@ struct segment_endpoint {
     _Atomic uint32_t pid;
     _Atomic uint32_t main_returned;     /* PE 0: main is over */
     _Atomic uint64_t used;              /* bytes of the region that are allocated */
-    _Atomic uint32_t quiescence_wanted; /* quiescence callbacks that wait on this PE */
-    uint32_t reserved0;
+    _Atomic uint32_t quiescence_wanted; /* quiescence callbacks that wait on this endpoint */
+    _Atomic uint32_t address;           /* of the client that sits here; 0: none. By the router */
     /* statistics, written by the owner, for c4pd's figures */
     _Alignas(CACHE_LINE) _Atomic uint64_t bytes_sent;
     _Atomic uint64_t wakes;
     _Atomic uint64_t sleeps;
     _Atomic uint64_t dropped; /* messages refused by envelope_check() */
-    uint64_t reserved1[4];
+    /* a client's: what the router needs when it has died */
+    _Atomic uint64_t handed;   /* blocks of its region that it gave to others ... */
+    _Atomic uint64_t returned; /* ... and those that it got back */
+    _Atomic uint64_t mail;     /* next of the messages that it has taken from its inbox; 0: none */
+    uint64_t reserved1;
 };
 
 _Static_assert(sizeof(struct segment_endpoint) == 256, "an endpoint slot is 256 bytes");
@@ -135,6 +143,13 @@ static inline struct segment_bucket *segment_buckets(const struct segment *segme
     return (struct segment_bucket *)(void *)(segment_endpoint(segment, segment->geometry.slots));
 }
 
+/* Where client `endpoint` sits, or sat. */
+static inline uint32_t segment_client_slot(const struct segment *segment, uint32_t endpoint)
+{
+    return segment->geometry.local_pes + 1 +
+           (endpoint & ~C4P_ENDPOINT_CLASS) % SEGMENT_CLIENT_SLOTS;
+}
+
 /* The slot of an endpoint address on this node; `slots` (one past the last) if it is elsewhere. */
 static inline uint32_t segment_slot(const struct segment *segment, uint32_t endpoint)
 {
@@ -144,6 +159,8 @@ static inline uint32_t segment_slot(const struct segment *segment, uint32_t endp
         return endpoint - g->first_pe;
     if ((endpoint & C4P_ENDPOINT_CLASS) == C4P_ROUTER)
         return g->local_pes; /* every router is reached through the own one */
+    if ((endpoint & C4P_ENDPOINT_CLASS) == C4P_CLIENT)
+        return segment_client_slot(segment, endpoint);
     return g->slots;
 }
 

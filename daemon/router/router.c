@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "daemon/router/clients.h"
 #include "proto/inbox.h"
 #include "proto/region.h"
 
@@ -21,6 +22,7 @@ struct router {
     struct segment segment;
     struct region *region;
     struct region_returns returns;
+    struct router_clients clients;
     struct event *wake;
     struct event *again; /* the rest of the messages, when others had their turn */
     struct event *look;
@@ -77,6 +79,7 @@ struct router *router_create(struct event_base *base, struct segment_geometry *g
         errno = saved;
         return NULL;
     }
+    router_clients_init(&router->clients, &router->segment, &router->returns, router->longest);
     inbox_announce_sleep(&router->segment, segment_router_slot(&router->segment));
     return router;
 }
@@ -280,6 +283,7 @@ static void router_on_look(evutil_socket_t fd, short what, void *argument)
             return;
         }
     }
+    router_clients_clean(&router->clients);
     router_on_wake(fd, what, router);
 }
 
@@ -325,4 +329,21 @@ void router_wake_pes(struct router *router)
 {
     for (uint32_t slot = 0; slot < router->segment.geometry.local_pes; slot++)
         inbox_wake(&router->segment, slot);
+}
+
+/* ---- clients ---- */
+
+uint32_t router_client_enter(struct router *router)
+{
+    if (router->corrupted) {
+        errno = ENOTRECOVERABLE;
+        return 0;
+    }
+    return router_clients_enter(&router->clients);
+}
+
+void router_client_leave(struct router *router, uint32_t endpoint)
+{
+    if (!router->corrupted)
+        router_clients_leave(&router->clients, endpoint);
 }

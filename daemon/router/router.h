@@ -53,6 +53,14 @@ void router_stop_pes(struct router *router, uint32_t except);
 /* Wake every PE: one that died may have queued a message and not woken its receiver. */
 void router_wake_pes(struct router *router);
 
+/*
+ * A client enters the segment: its endpoint address, or 0 with errno ENOSPC when every place is taken
+ * (or not free again yet: see clients.h), or ENOTRECOVERABLE when the segment is corrupt.
+ */
+uint32_t router_client_enter(struct router *router);
+/* It is gone, however it went: what is queued for it is given back. */
+void router_client_leave(struct router *router, uint32_t endpoint);
+
 /* Messages that were dropped. */
 uint64_t router_dropped(const struct router *router);
 

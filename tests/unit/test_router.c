@@ -374,9 +374,160 @@ static void a_queue_that_was_overwritten_is_noticed_with_its_owner(void **state)
     bench_close(&bench);
 }
 
+/* ---- clients ---- */
+
+static uint32_t slot_of(struct bench *bench, uint32_t client)
+{
+    return segment_slot(&bench->segment, client);
+}
+
+static void clients_have_numbers_and_places_of_their_own(void **state)
+{
+    uint32_t client[SEGMENT_CLIENT_SLOTS];
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench);
+    for (unsigned i = 0; i < SEGMENT_CLIENT_SLOTS; i++) {
+        client[i] = router_client_enter(bench.router);
+        assert_int_equal(client[i] & C4P_ENDPOINT_CLASS, C4P_CLIENT);
+        assert_int_equal(
+            atomic_load(&segment_endpoint(&bench.segment, slot_of(&bench, client[i]))->address),
+            client[i]);
+        for (unsigned other = 0; other < i; other++)
+            assert_int_not_equal(slot_of(&bench, client[i]), slot_of(&bench, client[other]));
+    }
+    assert_int_equal(router_client_enter(bench.router), 0);
+    assert_int_equal(errno, ENOSPC);
+    router_client_leave(bench.router, client[3]);
+    router_client_leave(bench.router, client[3]);
+    router_client_leave(bench.router, C4P_CLIENT | 12345);
+    assert_int_equal(
+        atomic_load(&segment_endpoint(&bench.segment, slot_of(&bench, client[3]))->address), 0);
+    assert_int_equal(router_client_enter(bench.router), client[3] + SEGMENT_CLIENT_SLOTS);
+    bench_close(&bench);
+}
+
+static void what_was_sent_to_a_client_that_is_gone_comes_back(void **state)
+{
+    struct bench bench;
+    uint32_t client, slot;
+    uint64_t taken;
+
+    (void)state;
+    bench_open(&bench);
+    client = router_client_enter(bench.router);
+    slot = slot_of(&bench, client);
+    for (unsigned i = 0; i < 100; i++)
+        inbox_push(&bench.segment, slot, message(&bench, i % PES, C4P_CALL, 0, "x"));
+    /* It dies with some of them taken: it shows which. */
+    taken = inbox_take(&bench.segment, slot);
+    atomic_store(&segment_endpoint(&bench.segment, slot)->mail, taken);
+    for (unsigned i = 0; i < 50; i++)
+        inbox_push(&bench.segment, slot, message(&bench, i % PES, C4P_CALL, 0, "x"));
+    router_client_leave(bench.router, client);
+    /* Somebody had not seen yet that it is gone. */
+    inbox_push(&bench.segment, slot, message(&bench, 0, C4P_CALL, 0, "late"));
+    require(router_client_enter(bench.router) != 0);
+    for (uint32_t pe = 0; pe < PES; pe++) {
+        region_reclaim(bench.regions[pe]);
+        assert_int_equal(region_used(bench.regions[pe]), 0);
+    }
+    assert_int_equal(bench.heard.corruptions, 0);
+    bench_close(&bench);
+}
+
+static void a_shared_body_comes_back_with_its_last_reader(void **state)
+{
+    struct bench bench;
+    uint32_t clients[2];
+    uint64_t body;
+
+    (void)state;
+    bench_open(&bench);
+    body = message(&bench, 0, C4P_CALL, 0, "shared");
+    atomic_store(&segment_block(&bench.segment, body)->refs, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t offset = message(&bench, 0, C4P_CALL, 0, "");
+
+        segment_block(&bench.segment, offset)->body = body;
+        clients[i] = router_client_enter(bench.router);
+        inbox_push(&bench.segment, slot_of(&bench, clients[i]), offset);
+    }
+    router_client_leave(bench.router, clients[0]);
+    region_reclaim(bench.regions[0]);
+    assert_int_not_equal(region_used(bench.regions[0]), 0);
+    router_client_leave(bench.router, clients[1]);
+    region_reclaim(bench.regions[0]);
+    assert_int_equal(region_used(bench.regions[0]), 0);
+    bench_close(&bench);
+}
+
+static void a_place_is_not_given_away_while_blocks_of_it_are_in_use(void **state)
+{
+    struct segment_endpoint *endpoint;
+    struct region_returns returns;
+    struct region *region;
+    struct bench bench;
+    uint64_t blocks[40];
+    uint32_t client;
+
+    (void)state;
+    bench_open(&bench);
+    client = router_client_enter(bench.router);
+    endpoint = segment_endpoint(&bench.segment, slot_of(&bench, client));
+    region = region_create(&bench.segment, slot_of(&bench, client));
+    require(region != NULL && region_returns_init(&returns, &bench.segment) == 0);
+    for (unsigned i = 0; i < 40; i++)
+        require((blocks[i] = region_alloc(region, C4P_ENVELOPE_SIZE)) != 0);
+    atomic_store(&endpoint->handed, 40);
+    region_returns_add(&returns, blocks[0], true);
+    region_reclaim(region); /* the client saw this one come back itself */
+    region_destroy(region);
+    router_client_leave(bench.router, client);
+    for (unsigned i = 1; i < 39; i++)
+        region_returns_add(&returns, blocks[i], false);
+    region_returns_flush(&returns);
+    for (unsigned i = 1; i < SEGMENT_CLIENT_SLOTS; i++)
+        assert_int_not_equal(router_client_enter(bench.router), 0);
+    assert_int_equal(router_client_enter(bench.router), 0);
+    region_returns_add(&returns, blocks[39], true);
+    assert_int_equal(router_client_enter(bench.router), client + SEGMENT_CLIENT_SLOTS);
+    region_returns_free(&returns);
+    bench_close(&bench);
+}
+
+static void lies_about_a_client_do_no_harm(void **state)
+{
+    static const uint64_t lies[] = {1, 64, 4096, UINT64_MAX, UINT64_MAX - 63, 2u << 20, 3u << 20};
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench);
+    for (unsigned i = 0; i < 7 * 7; i++) {
+        uint32_t client = router_client_enter(bench.router);
+        struct segment_endpoint *endpoint;
+
+        if (client == 0)
+            break;
+        endpoint = segment_endpoint(&bench.segment, slot_of(&bench, client));
+        atomic_store(&endpoint->mail, lies[i % 7]);
+        atomic_store(&endpoint->inbox, lies[i / 7]);
+        atomic_store(&endpoint->returns, lies[(i + 3) % 7]);
+        atomic_store(&endpoint->handed, lies[(i + 5) % 7]);
+        router_client_leave(bench.router, client);
+    }
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        watched_test(clients_have_numbers_and_places_of_their_own),
+        watched_test(what_was_sent_to_a_client_that_is_gone_comes_back),
+        watched_test(a_shared_body_comes_back_with_its_last_reader),
+        watched_test(a_place_is_not_given_away_while_blocks_of_it_are_in_use),
+        watched_test(lies_about_a_client_do_no_harm),
         watched_test(reports_are_heard_and_their_blocks_come_back),
         watched_test(many_messages_are_taken_in_batches),
         watched_test(draining_takes_what_nobody_rang_for),

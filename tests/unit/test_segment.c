@@ -433,9 +433,23 @@ static void an_address_leads_to_its_slot(void **state)
     assert_int_equal(segment_slot(&segment, C4P_ROUTER | 0x3fffffff), 2);
 }
 
+static void clients_sit_behind_the_router_and_their_numbers_go_round(void **state)
+{
+    struct segment segment = {.geometry = usual};
+
+    (void)state;
+    assert_int_equal(geometry_complete(&segment.geometry), 0);
+    assert_int_equal(segment_slot(&segment, C4P_CLIENT), 3);
+    assert_int_equal(segment_slot(&segment, C4P_CLIENT | (SEGMENT_CLIENT_SLOTS - 1)),
+                     segment.geometry.slots - 1);
+    assert_int_equal(segment_slot(&segment, C4P_CLIENT | SEGMENT_CLIENT_SLOTS), 3);
+    for (uint32_t number = 0; number < 1000; number++)
+        assert_in_range(segment_slot(&segment, UINT32_MAX - number), 3, segment.geometry.slots - 1);
+}
+
 static void an_address_that_is_not_on_this_node_has_no_slot(void **state)
 {
-    static const uint32_t elsewhere[] = {0, 2, 5, 9, 10, 0x7fffffff, C4P_CLIENT, UINT32_MAX};
+    static const uint32_t elsewhere[] = {0, 2, 5, 9, 10, 0x7fffffff};
     struct segment segment = {.geometry = usual};
 
     (void)state;
@@ -503,6 +517,7 @@ int main(void)
         cmocka_unit_test(a_segment_that_cannot_be_had_leaves_nothing_behind),
         cmocka_unit_test(closing_twice_does_no_harm),
         cmocka_unit_test(an_address_leads_to_its_slot),
+        cmocka_unit_test(clients_sit_behind_the_router_and_their_numbers_go_round),
         cmocka_unit_test(an_address_that_is_not_on_this_node_has_no_slot),
         cmocka_unit_test(only_aligned_offsets_inside_the_regions_are_valid),
         cmocka_unit_test(an_offset_tells_its_owner_and_the_room_behind_it),
