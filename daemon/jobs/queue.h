@@ -45,7 +45,8 @@ uint32_t queue_length(const struct queue *queue);
 void queue_reason(const struct queue *queue, uint64_t id, char reason[QUEUE_REASON_SIZE]);
 
 /*
- * Did the reason of any job change since the last call? Who shows reasons asks again then.
+ * Did the reason of any job change since the last call? Who shows reasons asks again then, and
+ * compares: that a reason stays as it was after all is not always seen here.
  */
 bool queue_changed(struct queue *queue);
 
