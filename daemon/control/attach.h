@@ -8,7 +8,8 @@
  *
  * Packets are hostile: at most CONTROL_MAX_PACKET, decoded with a limit, and whoever sends what
  * makes no sense is told so and disconnected. A connection that has said nothing for
- * ATTACH_SILENCE_SECONDS is closed.
+ * ATTACH_SILENCE_SECONDS is closed, and one that does not use its ticket; the lifeline may take its
+ * time. Of each connection one packet is served in a turn of the event loop.
  */
 #ifndef C4P_DAEMON_CONTROL_ATTACH_H
 #define C4P_DAEMON_CONTROL_ATTACH_H
@@ -34,11 +35,12 @@ struct attach_who {
     pid_t pid;
 };
 
+/* Called from the event loop. It may close connections, but not destroy the door. */
 struct attach_listener {
-    /* The connection is closed: the client is gone. */
+    /* The connection is closed: the client is gone, whether it had said anything or not. */
     void (*gone)(void *context, uint64_t id);
     /*
-     * May this client enter the job? 0 with its endpoint and two descriptors, which stay the
+     * May this client enter the job? It has said Hello with its ticket. 0 with its endpoint and two descriptors, which stay the
      * callee's; -1 with a sentence.
      */
     int (*segment)(void *context, uint64_t id, uint64_t job, uint32_t *endpoint, int fds[2],
@@ -49,11 +51,11 @@ struct attach_listener {
 struct attach_settings {
     const char *address; /* what Door says: where ZeroMQ listens */
     const char *host;
-    uint32_t max_clients;
+    uint32_t max_clients; /* connections, the lifeline apart */
 };
 
 /* NULL with errno ENOMEM. The strings of `settings` are borrowed. Destroy is NULL-safe: it closes
- * all connections, and removes the socket. */
+ * all connections (the listener is not told), and removes the socket. */
 struct attach *attach_create(struct event_base *base, const struct attach_settings *settings,
                              const struct attach_listener *listener);
 void attach_destroy(struct attach *attach);
@@ -67,12 +69,14 @@ int attach_adopt(struct attach *attach, int fd);
 /* A ticket came with Hello: whose it is, once. False: nobody's, or too late. */
 bool attach_redeem(struct attach *attach, const void *ticket, size_t size, struct attach_who *who);
 
-/* Close a connection. */
+/* Close a connection; the listener is not told. Nothing happens if it is closed already. */
 void attach_close(struct attach *attach, uint64_t id);
-/* Take no more. */
+/* Take no more: the socket is closed and removed. */
 void attach_stop(struct attach *attach);
 
+/* Clients that have a ticket, or had. */
 uint32_t attach_count(const struct attach *attach);
+/* Connections and packets that were refused so far. */
 uint64_t attach_refused(const struct attach *attach);
 
 #endif
