@@ -106,6 +106,11 @@ void inbox_announce_awake(const struct segment *segment, uint32_t slot)
                                             memory_order_seq_cst, memory_order_relaxed);
 }
 
+void inbox_watch(const struct segment *segment, uint32_t slot)
+{
+    syscall(SYS_futex, inbox_futex(segment, slot), FUTEX_WAIT, INBOX_ASLEEP, NULL, NULL, 0);
+}
+
 int inbox_sleep(const struct segment *segment, uint32_t slot, int64_t timeout_ns)
 {
     struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};

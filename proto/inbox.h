@@ -75,6 +75,12 @@ bool inbox_announce_sleep(const struct segment *segment, uint32_t slot);
  */
 int inbox_sleep(const struct segment *segment, uint32_t slot, int64_t timeout_ns);
 
+/*
+ * Wait like that in the place of the consumer, in another of its threads, and withdraw nothing: the
+ * consumer may have begun to sleep by itself meanwhile. May return for no reason.
+ */
+void inbox_watch(const struct segment *segment, uint32_t slot);
+
 /* Withdraw the announcement without sleeping (for the router, which sleeps in its event loop). */
 void inbox_announce_awake(const struct segment *segment, uint32_t slot);
 

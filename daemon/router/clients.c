@@ -80,7 +80,7 @@ static void place_clean(struct router_clients *clients, uint32_t place)
     region_returns_flush(clients->returns);
     returned = returned_count(clients, endpoint) + atomic_load(&endpoint->returned);
     atomic_store(&endpoint->returned, returned);
-    clients->places[place].dirty = returned != atomic_load(&endpoint->handed);
+    clients->places[place].dirty = returned < atomic_load(&endpoint->handed);
 }
 
 void router_clients_clean(struct router_clients *clients)

@@ -55,7 +55,7 @@ static int completion_send(const struct completion *completion)
  * The pending exception as an object that can travel: with its traceback's text and PE. NULL if it
  * is one that ends the program whoever waits, like SystemExit.
  */
-static PyObject *exception_take(void)
+PyObject *call_exception(void)
 {
     PyObject *type, *value, *traceback, *args[1], *prepared;
 
@@ -79,7 +79,7 @@ static PyObject *replacement(PyObject *value)
     PyObject *args[2], *made;
 
     args[0] = value;
-    args[1] = exception_take();
+    args[1] = call_exception();
     if (args[1] == NULL)
         return NULL;
     made = runtime_hook("unsendable", args, 2);
@@ -158,10 +158,10 @@ int call_finish(const struct reply *reply, Chare *chare, PyObject *result)
         loop_leave_child();
     if (!reply_wanted(reply)) {
         Py_XDECREF(result);
-        return raised ? -1 : 0;
+        return raised ? runtime_survive() : 0;
     }
     if (raised) {
-        result = exception_take();
+        result = call_exception();
         if (result == NULL)
             return -1;
     }
@@ -273,8 +273,7 @@ static int call_all(struct collection *collection, const struct c4p_envelope *en
     return 0;
 }
 
-/* The arguments could not be had: the caller's future learns it, or the job ends. */
-static int call_undecodable(const struct c4p_envelope *envelope)
+int call_refuse(const struct c4p_envelope *envelope)
 {
     struct reply reply = {.future = envelope->future, .source = envelope->source};
     PyObject *exception;
@@ -283,9 +282,9 @@ static int call_undecodable(const struct c4p_envelope *envelope)
 
     if (envelope->future == 0)
         return -1;
-    if (!(envelope->flags & C4P_BROADCAST))
+    if (envelope->kind == C4P_CALL && !(envelope->flags & C4P_BROADCAST))
         return call_finish(&reply, NULL, NULL);
-    exception = exception_take();
+    exception = call_exception();
     completion = exception ? completion_create(envelope, 1) : NULL;
     if (completion == NULL) {
         Py_XDECREF(exception);
@@ -315,6 +314,22 @@ static struct collection *unknown_collection(const struct c4p_envelope *envelope
     return collection_intern(&description);
 }
 
+/* The collection could not be constructed, which was reported: who waits learns why. */
+static int call_failed(const struct collection *collection, uint64_t offset,
+                       const struct c4p_envelope *envelope)
+{
+    PyObject *failure = collection->failure;
+
+    message_release(offset);
+    if (envelope->future == 0)
+        return 0;
+    if (failure != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+    else
+        runtime_error("%U could not be constructed", collection->class->name);
+    return call_refuse(envelope);
+}
+
 int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct collection *collection = collection_find(envelope->collection);
@@ -329,6 +344,8 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
         hold(collection, offset);
         return 0;
     }
+    if (collection->failed)
+        return call_failed(collection, offset, envelope);
     if (class_wait_behind(offset, envelope))
         return 0;
     method = table_get(&collection->class->methods, envelope->method);
@@ -336,7 +353,7 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
         message_release(offset);
         PyErr_Format(rt.error_class, "%U has no entry method with the number %u that PE %u called",
                      collection->class->name, envelope->method, envelope->source);
-        return call_undecodable(envelope);
+        return call_refuse(envelope);
     }
     /* One place before for self, one behind for keywords. */
     if (envelope->args + 2 > STACK_ARGS) {
@@ -350,7 +367,7 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
     args[envelope->args] = NULL;
     rc = message_decode(offset, envelope, args);
     if (rc != 0) {
-        rc = PyErr_Occurred() ? call_undecodable(envelope) : 0;
+        rc = PyErr_Occurred() ? call_refuse(envelope) : 0;
     } else {
         if (envelope->flags & C4P_BROADCAST)
             rc = call_all(collection, envelope, method, args, args[envelope->args]);

@@ -173,6 +173,48 @@ int class_handle_wanted(uint64_t offset, const struct c4p_envelope *envelope)
     return rc;
 }
 
+int class_send(ChareClass *class)
+{
+    struct c4p_envelope like = {.kind = C4P_CLASS, .future = class->hash};
+    PyObject *args[1] = {class->type}, *description;
+    int rc;
+
+    if (class->session == rt.session_number)
+        return 0;
+    description = runtime_hook("describe_class", args, 1);
+    if (description == NULL)
+        return -1;
+    rc = message_broadcast(&like, 0, rt.pes, &description, 1, NULL);
+    Py_DECREF(description);
+    if (rc == 0)
+        class->session = rt.session_number;
+    return rc;
+}
+
+/* A class cannot be had. Who waits for what needed it learns the pending exception. */
+static int class_refused(struct parked *parked)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    for (uint64_t next, message = parked ? parked->first : 0; message != 0; message = next) {
+        struct c4p_envelope envelope = *segment_block(&rt.segment, message);
+
+        next = envelope.next;
+        message_release(message);
+        if (envelope.future != 0) {
+            PyErr_SetObject(type, value);
+            if (call_refuse(&envelope) != 0)
+                PyErr_Clear();
+        }
+        runtime_activity_end(); /* it was never handled to its end */
+    }
+    PyMem_Free(parked);
+    PyErr_Restore(type, value, traceback);
+    return -1;
+}
+
 int class_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
     uint64_t hash = envelope->future;
@@ -187,10 +229,14 @@ int class_handle(uint64_t offset, const struct c4p_envelope *envelope)
     }
     if (message_decode(offset, envelope, args) != 0)
         return PyErr_Occurred() ? -1 : 0;
+    if (table_get(&rt.classes, hash) != NULL && table_get(&missing, hash) == NULL) {
+        args_release(args, 1); /* a client sends it ahead, and somebody else had done so */
+        return 0;
+    }
     class = runtime_hook("accept_class", args, 1);
     args_release(args, 1);
     if (class == NULL)
-        return -1;
+        return class_refused(table_remove(&missing, hash));
     Py_DECREF(class);
     if (table_get(&rt.classes, hash) == NULL) {
         runtime_error("the class that PE %u sent is not the one asked for", envelope->source);

@@ -112,6 +112,8 @@ static void collection_place(struct collection *collection)
     collection->total = collection->ndims > 0 ? 1 : 0;
     for (unsigned i = 0; i < collection->ndims; i++)
         collection->total *= (uint32_t)collection->dims[i];
+    if (rt.client && collection->placement != PLACE_ON)
+        return; /* a client has only what it made for itself */
     switch (collection->placement) {
     case PLACE_EACH:
         collection->first = rt.pe;
@@ -139,6 +141,7 @@ struct collection *collection_intern(const struct collection *description)
         if (collection == NULL || table_set(&rt.collections, description->id, collection) != 0)
             goto memory;
         collection->id = description->id;
+        collection->session = rt.session_number;
     }
     collection->class = description->class;
     collection->kind = description->kind;
@@ -283,6 +286,44 @@ static int creation_end(struct completion *completion)
     return completion->remaining == 0 ? completion_end(completion) : 0;
 }
 
+void collection_fail(struct collection *collection)
+{
+    PyObject *type, *value, *traceback, *args[1], *result;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    args[0] = value;
+    result = runtime_hook("session_error", args, 1);
+    if (result == NULL)
+        PyErr_WriteUnraisable(value);
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, traceback);
+    collection->failed = collection->created = true;
+    Py_XSETREF(collection->failure, call_exception());
+    if (collection->failure == NULL)
+        PyErr_Clear();
+}
+
+/*
+ * A constructor has raised. In a session the collection goes on as one that every caller hears the
+ * exception from, the creator first; coroutine constructors that run still report to the completion.
+ */
+static int create_failed(struct collection *collection, struct completion *completion)
+{
+    if (!rt.session || !PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    collection_fail(collection);
+    if (completion == NULL)
+        return collection_release_held(collection);
+    for (uint64_t i = collection->count; i-- > 0 && collection->elements[i] == NULL;)
+        completion->remaining--;
+    completion->remaining--; /* the one that raised */
+    Py_XSETREF(completion->exception, new_ref(collection->failure ? collection->failure : Py_None));
+    return collection_release_held(collection) == 0 ? creation_end(completion) : -1;
+}
+
 static int create_local(struct collection *collection, PyObject *const *args, Py_ssize_t count,
                         uint32_t source, uint64_t future)
 {
@@ -304,7 +345,7 @@ static int create_local(struct collection *collection, PyObject *const *args, Py
     }
     if (copy != stack)
         PyMem_Free(copy);
-    return rc == 0 ? creation_end(completion) : -1;
+    return rc == 0 ? creation_end(completion) : create_failed(collection, completion);
 }
 
 static uint64_t new_collection_id(void)
@@ -334,8 +375,11 @@ static int create_everywhere(struct collection *collection, PyObject *whole, PyO
     PyMem_Free(message);
     /* Errors in constructors end the program, as they do on the other PEs. */
     if (rc == 0 && rt.pe >= first && rt.pe < first + pes &&
-        create_local(collection, args, count, rt.pe, future) != 0)
+        create_local(collection, args, count, rt.pe, future) != 0) {
+        if (rt.client)
+            return -1;
         loop_fatal();
+    }
     return rc;
 }
 
@@ -373,7 +417,11 @@ static PyObject *create(struct collection *description, PyObject *const *args, P
     whole = proxy_create(collection, NULL, 0);
     if (whole == NULL)
         return NULL;
-    if (coroutine_current() != NULL) {
+    if (rt.client && class_send(description->class) != 0) {
+        Py_DECREF(whole);
+        return NULL;
+    }
+    if (coroutine_current() != NULL || client_drives()) {
         collection_participants(collection, &first, &pes);
         creation = future_create(FUTURE_COMPLETION, pes);
         if (creation == NULL)

@@ -104,9 +104,19 @@ static int coroutine_end(struct coroutine *coroutine, PyObject *result)
     const struct reply *reply = &coroutine->reply;
     int rc;
 
-    /* Errors in constructors end the program, whoever waits for the creation. */
-    if (result == NULL && coroutine->name == names.init)
-        reply = &nowhere;
+    /* Errors in constructors end the program, whoever waits for the creation; but for a session. */
+    if (result == NULL && coroutine->name == names.init) {
+        if (!rt.session || !PyErr_ExceptionMatches(PyExc_Exception)) {
+            reply = &nowhere;
+        } else {
+            collection_fail(coroutine->chare->collection);
+            if (reply_wanted(reply) && coroutine->chare->collection->failure != NULL)
+                PyErr_SetObject((PyObject *)Py_TYPE(coroutine->chare->collection->failure),
+                                coroutine->chare->collection->failure);
+            else
+                result = new_ref(Py_None);
+        }
+    }
     rc = call_finish(reply, coroutine->chare, result);
     coroutine_destroy(coroutine);
     return rc;
@@ -350,6 +360,12 @@ struct coroutine *coroutine_require(const char *what)
         return coroutine;
     if (runtime_require() != 0)
         return NULL;
+    if (rt.client && !scheduler) {
+        runtime_error("%s in a thread that did not connect: only the thread that called "
+                      "c4py.connect() can wait for the session",
+                      what);
+        return NULL;
+    }
     args[0] = PyUnicode_FromString(what);
     args[1] = scheduler && rt.running ? rt.running->collection->class->name : Py_None;
     args[2] = scheduler && rt.running_name ? rt.running_name : Py_None;
@@ -358,6 +374,11 @@ struct coroutine *coroutine_require(const char *what)
         Py_DECREF(args[0]);
     }
     return NULL;
+}
+
+int waiting_require(const char *what)
+{
+    return client_drives() || coroutine_require(what) != NULL ? 0 : -1;
 }
 
 int coroutine_suspend(struct coroutine *coroutine, PyObject *what)

@@ -61,6 +61,7 @@ static int future_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(future->value);
     Py_VISIT(future->error);
     Py_VISIT(future->about);
+    Py_VISIT(future->watchers);
     return 0;
 }
 
@@ -71,6 +72,7 @@ static int future_clear(PyObject *self)
     Py_CLEAR(future->value);
     Py_CLEAR(future->error);
     Py_CLEAR(future->about);
+    Py_CLEAR(future->watchers);
     return 0;
 }
 
@@ -143,16 +145,39 @@ void future_abandon(Future *future)
     Py_DECREF(future);
 }
 
+/* Tell those who asked to be told, in a client: they put something into an event loop. */
+static int future_tell(Future *future)
+{
+    PyObject *watchers = future->watchers;
+    int rc = 0;
+
+    if (watchers == NULL)
+        return 0;
+    future->watchers = NULL;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(watchers); i++) {
+        PyObject *result = PyObject_CallNoArgs(PyList_GET_ITEM(watchers, i));
+
+        rc = result == NULL ? runtime_survive() : 0;
+        Py_XDECREF(result);
+    }
+    Py_DECREF(watchers);
+    return rc;
+}
+
 /* Continue who waits, from the scheduler. Takes over a reference: who continues may give it up. */
 static int future_wake(Future *future)
 {
     uint32_t count = future->waiter_count;
     struct coroutine **waiters = future->waiters;
-    int rc = 0;
+    int rc = future_tell(future);
 
     future->waiters = NULL;
     future->waiter_count = future->waiter_room = 0;
     Py_DECREF(future);
+    if (rc != 0) {
+        PyMem_Free(waiters);
+        return rc;
+    }
     if (count == 1) {
         struct coroutine *only = waiters[0];
 
@@ -166,11 +191,12 @@ static int future_wake(Future *future)
     return rc;
 }
 
-static void future_wake_later(Future *future)
+static int future_wake_later(Future *future)
 {
     for (uint32_t i = 0; i < future->waiter_count; i++)
         coroutine_make_ready(future->waiters[i]);
     future->waiter_count = 0;
+    return future_tell(future);
 }
 
 /* ---- receiving ---- */
@@ -200,8 +226,38 @@ int future_set(Future *future, PyObject *value)
     future->received = 0;
     future->expected = 1;
     rc = future_add(future, value);
-    future_wake_later(future);
+    if (future_wake_later(future) != 0)
+        rc = -1;
     Py_DECREF(future);
+    return rc;
+}
+
+int future_fail_all(void)
+{
+    PyObject *pending = PyList_New(0);
+    int rc = pending == NULL ? -1 : 0;
+
+    for (size_t i = 0; rc == 0 && rt.futures.entries != NULL && i <= rt.futures.mask; i++) {
+        Future *future = rt.futures.entries[i].value;
+
+        if (future == NULL)
+            continue;
+        future->entered = false;
+        if (future->due)
+            rc = PyList_Append(pending, (PyObject *)future);
+    }
+    table_clear(&rt.futures);
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(pending); i++) {
+        Future *future = (Future *)PyList_GET_ITEM(pending, i);
+
+        if (!future->done) {
+            rc = future_set(future, rt.over);
+        } else {
+            future->due = false; /* cancelled: no values come any more */
+            Py_DECREF(future);
+        }
+    }
+    Py_XDECREF(pending);
     return rc;
 }
 
@@ -235,8 +291,8 @@ int future_deliver(Future *future, PyObject *value)
         return future_too_many(future->id);
     Py_INCREF(future);
     rc = future_take(future, value);
-    if (future->done)
-        future_wake_later(future);
+    if (future->done && future_wake_later(future) != 0)
+        rc = -1;
     Py_DECREF(future);
     return rc;
 }
@@ -427,6 +483,29 @@ static int future_block(Future *future, struct coroutine *coroutine)
     return rc;
 }
 
+/* In a client it is the reader who handles the messages meanwhile. */
+static PyObject *future_get_driving(Future *future, PyObject *timeout, double seconds)
+{
+    int64_t deadline = -1;
+    int rc;
+
+    if (runtime_require() != 0)
+        return NULL;
+    if (timeout != Py_None)
+        deadline =
+            clock_now() + (seconds > 0 ? (int64_t)(seconds < 1e9 ? seconds * 1e9 : 1e18) : 0);
+    Py_INCREF(future);
+    rc = loop_until((PyObject *const *)&future, 1, deadline);
+    if (rc == 0 && !future->done && rt.over != NULL)
+        rc = future_fail_all();
+    Py_DECREF(future);
+    if (rc != 0)
+        return NULL;
+    if (!future->done)
+        return PyErr_Format(PyExc_TimeoutError, "no value after %S seconds", timeout);
+    return future_result(future);
+}
+
 static PyObject *future_get(PyObject *self, PyObject *const *args, Py_ssize_t count,
                             PyObject *kwnames)
 {
@@ -445,6 +524,8 @@ static PyObject *future_get(PyObject *self, PyObject *const *args, Py_ssize_t co
         return NULL;
     if (timeout != Py_None && (seconds = PyFloat_AsDouble(timeout)) == -1.0 && PyErr_Occurred())
         return NULL;
+    if (client_drives())
+        return future_get_driving(future, timeout, seconds);
     coroutine = coroutine_require("Future.get");
     if (coroutine == NULL)
         return NULL;
@@ -505,7 +586,8 @@ static PyObject *future_cancel(PyObject *self, PyObject *unused)
     if (future->done)
         Py_RETURN_FALSE;
     future->cancelled = future->done = true; /* the table keeps it: values may still come */
-    future_wake_later(future);
+    if (future_wake_later(future) != 0)
+        return NULL;
     future_clear(self);
     Py_RETURN_TRUE;
 }
@@ -616,17 +698,38 @@ static PyObject *future_await(PyObject *self)
 
     if (future_require_owner((Future *)self) != 0 || PyType_Ready(&FutureIter_Type) != 0)
         return NULL;
+    if (client_drives())
+        return runtime_hook("await_in_client", &self, 1);
     iterator = PyObject_New(FutureIter, &FutureIter_Type);
     if (iterator != NULL)
         iterator->future = (Future *)new_ref(self);
     return (PyObject *)iterator;
 }
 
+/* For clients: call something when the future is done, or now if it is. */
+static PyObject *future_watch(PyObject *self, PyObject *callable)
+{
+    Future *future = (Future *)self;
+
+    if (future_require_owner(future) != 0)
+        return NULL;
+    if (future->done)
+        return PyObject_CallNoArgs(callable);
+    if (future->watchers == NULL && (future->watchers = PyList_New(0)) == NULL)
+        return NULL;
+    if (!PyObject_GC_IsTracked(self))
+        PyObject_GC_Track(self);
+    if (PyList_Append(future->watchers, callable) != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* Suspend the caller until one of the given futures is done. */
 PyObject *future_wait_any(PyObject *self, PyObject *sequence)
 {
-    struct coroutine *coroutine = coroutine_require("charm.wait");
-    PyObject *futures = coroutine ? PySequence_Tuple(sequence) : NULL;
+    bool driving = client_drives();
+    struct coroutine *coroutine = driving ? NULL : coroutine_require("charm.wait");
+    PyObject *futures = coroutine || driving ? PySequence_Tuple(sequence) : NULL;
     Py_ssize_t count, added;
     bool done = false;
     int rc = 0;
@@ -638,6 +741,12 @@ PyObject *future_wait_any(PyObject *self, PyObject *sequence)
     for (Py_ssize_t i = 0; rc == 0 && i < count; i++) {
         rc = future_require_owner((Future *)PyTuple_GET_ITEM(futures, i));
         done = done || ((Future *)PyTuple_GET_ITEM(futures, i))->done;
+    }
+    if (rc == 0 && !done && driving) {
+        rc = loop_until(&PyTuple_GET_ITEM(futures, 0), count, -1);
+        done = true;
+        if (rc == 0 && rt.over != NULL)
+            rc = future_fail_all();
     }
     while (rc == 0 && !done) {
         for (added = 0; rc == 0 && added < count; added++)
@@ -672,6 +781,7 @@ static PyMethodDef future_methods[] = {
      "cancel()\n--\n\n"
      "Give up waiting: whoever reads the future gets CancelledError, values that still come are\n"
      "dropped. False if it was done already."},
+    {"_watch", future_watch, METH_O, NULL},
     {"__reduce__", future_reduce, METH_NOARGS, NULL},
     {"__deepcopy__", future_deepcopy, METH_O, NULL},
     {NULL, NULL, 0, NULL}};

@@ -19,6 +19,8 @@ static int stop_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
     (void)envelope;
     message_release(offset);
+    if (rt.client)
+        return 0; /* it hears of the session's end from the daemon, with the reason */
     loop_leave(0);
 }
 
@@ -69,11 +71,15 @@ static const struct {
 
 void runtime_activity_begin(void)
 {
+    if (rt.client)
+        return;
     atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
 }
 
 void runtime_activity_end(void)
 {
+    if (rt.client)
+        return;
     delay_point();
     atomic_store_explicit(&rt.self->processed, ++rt.processed, memory_order_release);
 }
@@ -92,7 +98,13 @@ static int message_handle(uint64_t offset)
                       error != C4P_ENVELOPE_OK ? envelope_error_text(error) : "not for a PE");
         return -1;
     }
-    if (handlers[envelope.kind].handle(offset, &envelope) != 0)
+    if (rt.client && envelope.target != rt.pe) {
+        /* It was meant for a client that sat here before. */
+        atomic_fetch_add_explicit(&rt.self->dropped, 1, memory_order_relaxed);
+        message_release(offset);
+        return 0;
+    }
+    if (handlers[envelope.kind].handle(offset, &envelope) != 0 && runtime_survive() != 0)
         return -1;
     if (handlers[envelope.kind].counted)
         runtime_activity_end();
@@ -104,6 +116,8 @@ static uint64_t chain_take(uint64_t *chain)
     uint64_t offset = *chain;
 
     *chain = segment_block(&rt.segment, offset)->next;
+    if (rt.client && chain == &rt.mail) /* if we die, the router gives the rest back */
+        atomic_store_explicit(&rt.self->mail, rt.mail, memory_order_relaxed);
     return offset;
 }
 
@@ -120,6 +134,8 @@ static int take_mail(void)
 {
     errno = 0;
     rt.mail = inbox_take(&rt.segment, rt.slot);
+    if (rt.client)
+        atomic_store_explicit(&rt.self->mail, rt.mail, memory_order_relaxed);
     if (rt.mail == 0 && errno == EBADMSG) {
         runtime_error("the job's shared segment is corrupt: something wrote over this PE's inbox");
         return -1;
@@ -139,10 +155,10 @@ static inline void cpu_relax(void)
 }
 
 /* Another thread of the program may have sent to us, or woken a coroutine. */
-static bool have_work(void)
+bool loop_has_work(void)
 {
     return inbox_has_mail(&rt.segment, rt.slot) || rt.local != 0 || rt.resumed != 0 ||
-           rt.ready != NULL;
+           rt.ready != NULL || rt.mail != 0 || rt.over != NULL;
 }
 
 /*
@@ -156,35 +172,40 @@ static bool idle_spin(void)
     int64_t now = clock_now();
     int64_t tight = now + TIGHT_NS, end = now + SPIN_NS;
 
-    if (atomic_load_explicit(&header->awake, memory_order_relaxed) > rt.segment.geometry.cores)
+    if (atomic_load_explicit(&header->awake, memory_order_relaxed) + rt.client >
+        rt.segment.geometry.cores)
         tight = now, end = now + CROWDED_NS;
     for (; now < end; now = clock_now()) {
         for (int i = 0; i < 32; i++) {
-            if (have_work())
+            if (loop_has_work())
                 return true;
             cpu_relax();
         }
         if (now >= tight)
             sched_yield();
     }
-    return have_work();
+    return loop_has_work();
 }
 
-static int64_t sleep_time(void)
+/* Nanoseconds until the next timer or the deadline, whichever comes first; -1: for ever. */
+static int64_t sleep_time(int64_t limit)
 {
     int64_t deadline = timer_next();
     int64_t left;
 
+    if (limit >= 0 && (deadline < 0 || limit < deadline))
+        deadline = limit;
     if (deadline < 0)
         return -1;
     left = deadline - clock_now();
     return left > 0 ? left : 0;
 }
 
-static int idle_sleep(void)
+static int idle_sleep(int64_t deadline)
 {
     struct segment_header *header = segment_header(&rt.segment);
-    int64_t left = sleep_time();
+    int64_t left = sleep_time(deadline);
+    uint32_t counted = !rt.client; /* a client that is killed would be awake for ever */
     int signal = 0;
 
     if (left == 0)
@@ -192,13 +213,13 @@ static int idle_sleep(void)
     if (!inbox_announce_sleep(&rt.segment, rt.slot))
         return 0;
     atomic_fetch_add_explicit(&rt.self->sleeps, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&header->awake, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&header->awake, counted, memory_order_relaxed);
     Py_BEGIN_ALLOW_THREADS signal = inbox_sleep(&rt.segment, rt.slot, left);
-    Py_END_ALLOW_THREADS atomic_fetch_add_explicit(&header->awake, 1, memory_order_relaxed);
+    Py_END_ALLOW_THREADS atomic_fetch_add_explicit(&header->awake, counted, memory_order_relaxed);
     return signal == EINTR ? PyErr_CheckSignals() : 0;
 }
 
-static int idle(void)
+static int idle(int64_t deadline)
 {
     int64_t next = timer_next();
 
@@ -209,7 +230,7 @@ static int idle(void)
         return 0;
     if (quiescence_check() != 0)
         return -1;
-    return have_work() ? 0 : idle_sleep();
+    return loop_has_work() ? 0 : idle_sleep(deadline);
 }
 
 /* ---- the loop ---- */
@@ -224,39 +245,101 @@ static int timers_if_due(void)
     return timer_run(now);
 }
 
+/* One round of all there is to do. 1: something was done, 0: nothing, -1 with an exception. */
+static int loop_turn(unsigned turn)
+{
+    int worked = 0;
+    int rc = 0;
+
+    if (rt.mail == 0 && take_mail() != 0)
+        return -1;
+    if (rt.mail != 0) {
+        worked = 1;
+        if (handle_next(&rt.mail) != 0)
+            return -1;
+    }
+    if (rt.local != 0 || rt.resumed != 0) {
+        worked = 1;
+        if (handle_next(&rt.local) != 0)
+            return -1;
+    }
+    if (rt.ready != NULL) {
+        worked = 1;
+        if (coroutine_run_ready() < 0 && runtime_survive() != 0)
+            return -1;
+    }
+    if (!worked || turn % 64 == 0) {
+        rc = timers_if_due();
+        if (rc < 0 && runtime_survive() != 0)
+            return -1;
+        if (turn % 1024 == 0 && PyErr_CheckSignals() != 0)
+            return -1;
+    }
+    return worked || rc != 0;
+}
+
 int loop_run(void)
 {
     for (unsigned turn = 0;; turn++) {
-        bool worked = false;
         int rc;
 
         if (rt.forked)
             loop_leave_child();
-        if (rt.mail == 0 && take_mail() != 0)
+        rc = loop_turn(turn);
+        if (rc < 0 || (rc == 0 && idle(-1) != 0))
             return -1;
-        if (rt.mail != 0) {
-            worked = true;
-            if (handle_next(&rt.mail) != 0)
-                return -1;
-        }
-        if (rt.local != 0 || rt.resumed != 0) {
-            worked = true;
-            if (handle_next(&rt.local) != 0)
-                return -1;
-        }
-        if (rt.ready != NULL) {
-            worked = true;
-            if (coroutine_run_ready() < 0)
-                return -1;
-        }
-        if (!worked || turn % 64 == 0) {
-            rc = timers_if_due();
-            if (rc < 0 || (turn % 1024 == 0 && PyErr_CheckSignals() != 0))
-                return -1;
-            if (!worked && rc == 0 && idle() != 0)
-                return -1;
-        }
     }
+}
+
+/* ---- the loop of a client ---- */
+
+int loop_poll(void)
+{
+    int rc, any = 0;
+
+    for (unsigned turn = 1; rt.over == NULL && (rc = loop_turn(turn)) != 0; turn++) {
+        if (rc < 0)
+            return -1;
+        any = 1;
+    }
+    region_returns_flush(&rt.returns);
+    return any;
+}
+
+/* Other threads of the program may wait for the interpreter. */
+static void threads_let(void)
+{
+    Py_BEGIN_ALLOW_THREADS;
+    Py_END_ALLOW_THREADS;
+}
+
+static bool any_done(PyObject *const *futures, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (((const Future *)futures[i])->done)
+            return true;
+    return false;
+}
+
+int loop_until(PyObject *const *futures, Py_ssize_t count, int64_t deadline)
+{
+    client_disarm();
+    for (unsigned turn = 1; !any_done(futures, count) && rt.over == NULL; turn++) {
+        int rc = loop_turn(turn);
+
+        if (rc < 0)
+            return -1;
+        if (turn % 256 == 0)
+            threads_let();
+        if (rc > 0)
+            continue;
+        if (deadline >= 0 && clock_now() >= deadline)
+            break;
+        if (idle(deadline) != 0)
+            return -1;
+    }
+    region_returns_flush(&rt.returns);
+    return 0;
 }
 
 /* ---- leaving ---- */
@@ -306,6 +389,23 @@ static PyObject *exception_fetch(void)
     if (traceback != NULL)
         PyException_SetTraceback(value, traceback);
     return value;
+}
+
+int runtime_survive(void)
+{
+    PyObject *args[1], *result;
+
+    if (!rt.session && !rt.client)
+        return -1;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    args[0] = exception_fetch();
+    result = runtime_hook(rt.client ? "client_error" : "session_error", args, 1);
+    if (result == NULL)
+        PyErr_WriteUnraisable(args[0]);
+    Py_XDECREF(result);
+    Py_DECREF(args[0]);
+    return 0;
 }
 
 _Noreturn void loop_leave_child(void)

@@ -81,8 +81,10 @@ static void chain_append(uint64_t *first, uint64_t *last, uint64_t offset)
     *last = offset;
 }
 
-static void count_sent(void)
+static void count_sent(uint32_t target)
 {
+    if (target >= C4P_ROUTER)
+        return; /* clients take no part in quiescence: they may be anywhere, or gone */
     /* Before the message is queued: quiescence must never see it received and not sent. */
     atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
     delay_point();
@@ -90,14 +92,14 @@ static void count_sent(void)
 
 void message_resume(uint64_t offset)
 {
-    count_sent();
+    count_sent(rt.pe);
     chain_append(&rt.resumed, &rt.resumed_last, offset);
     message_nudge();
 }
 
 void message_requeue(uint64_t offset)
 {
-    count_sent();
+    count_sent(rt.pe);
     /* From another thread of the program: the scheduler may be asleep, its inbox wakes it. */
     if (PyThreadState_Get() != rt.thread)
         inbox_push(&rt.segment, rt.slot, offset);
@@ -111,13 +113,29 @@ void message_nudge(void)
         inbox_wake(&rt.segment, rt.slot);
 }
 
+/* Others will give a block of ours back: the router needs to know how many that are (clients.h). */
+static void count_handed(void)
+{
+    if (rt.client)
+        atomic_fetch_add_explicit(&rt.self->handed, 1, memory_order_relaxed);
+}
+
 /* To its target, which is not this PE. */
 static void deliver(uint64_t offset)
 {
-    uint32_t slot = segment_slot(&rt.segment, segment_block(&rt.segment, offset)->target);
+    uint32_t target = segment_block(&rt.segment, offset)->target;
+    uint32_t slot = segment_slot(&rt.segment, target);
 
-    inbox_push(&rt.segment,
-               slot < rt.segment.geometry.slots ? slot : segment_router_slot(&rt.segment), offset);
+    if (slot >= rt.segment.geometry.slots) {
+        slot = segment_router_slot(&rt.segment);
+    } else if (slot > segment_router_slot(&rt.segment) &&
+               atomic_load_explicit(&segment_endpoint(&rt.segment, slot)->address,
+                                    memory_order_acquire) != target) {
+        message_release(offset); /* that client is gone */
+        return;
+    }
+    count_handed();
+    inbox_push(&rt.segment, slot, offset);
 }
 
 static void push(uint64_t offset)
@@ -126,7 +144,7 @@ static void push(uint64_t offset)
         message_requeue(offset);
         return;
     }
-    count_sent();
+    count_sent(segment_block(&rt.segment, offset)->target);
     if (rt.held_back)
         chain_append(&rt.held, &rt.held_last, offset);
     else
@@ -293,6 +311,8 @@ static int broadcast_encoded(const struct c4p_envelope *like, const struct recip
     }
     args_copy(writer, block_body(shared ? body : chain));
     if (shared)
+        count_handed();
+    if (shared)
         atomic_store_explicit(&segment_block(&rt.segment, body)->refs, to->count,
                               memory_order_relaxed);
     for (uint64_t offset = chain; offset != 0; offset = next) {
@@ -365,15 +385,19 @@ int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_
     return 0;
 }
 
-int message_send_quiescent(uint32_t pe)
+int message_send_quiescent(uint32_t slot)
 {
     struct c4p_envelope like = {.kind = C4P_QUIESCENT};
     uint64_t offset = message_block(&like, 0);
 
     if (offset == 0)
         return -1;
-    segment_block(&rt.segment, offset)->target = pe;
-    inbox_push(&rt.segment, segment_slot(&rt.segment, pe), offset);
+    segment_block(&rt.segment, offset)->target =
+        slot < rt.segment.geometry.local_pes
+            ? rt.segment.geometry.first_pe + slot
+            : atomic_load(&segment_endpoint(&rt.segment, slot)->address);
+    count_handed();
+    inbox_push(&rt.segment, slot, offset);
     return 0;
 }
 
@@ -456,12 +480,17 @@ static PyObject *pin_object(void *context)
     return new_ref(pin->block);
 }
 
-/* Arrays may stay in the block unless others read it too, or its owner runs short of room. */
+/*
+ * Arrays may stay in the block unless others read it too, or its owner runs short of room. Never in
+ * a client: what it has must outlive the session, and its death must leave nothing in use.
+ */
 static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
 {
     const struct segment_endpoint *owner =
         segment_endpoint(&rt.segment, segment_owner(&rt.segment, holder));
 
+    if (rt.client)
+        return false;
     if (envelope->body != 0 &&
         atomic_load_explicit(&segment_block(&rt.segment, holder)->refs, memory_order_acquire) != 1)
         return false;

@@ -85,7 +85,7 @@ static Future *invoke_future(const Proxy *proxy, EntryMethod *method,
     uint32_t first, pes;
     Future *future;
 
-    if (coroutine_require("a call with ret=True or awaitable=True") == NULL)
+    if (waiting_require("a call with ret=True or awaitable=True") != 0)
         return NULL;
     if (proxy->ndims > 0) {
         future = future_create(FUTURE_VALUES, 1);
@@ -115,6 +115,8 @@ static PyObject *invoke(const Proxy *proxy, EntryMethod *method, PyObject *const
 
     if (runtime_require() != 0)
         return NULL;
+    if (proxy->collection->session != rt.session_number)
+        return runtime_error("%U is of a session that is closed", method->owner->name);
     if (count > UINT16_MAX - 2) {
         PyErr_Format(PyExc_TypeError, "%U() called with %zd arguments: 65,533 is the limit",
                      method->name, count);

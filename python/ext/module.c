@@ -47,11 +47,17 @@ PyObject *runtime_error(const char *format, ...)
 
 int runtime_require(void)
 {
+    if (rt.over != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(rt.over), rt.over);
+        return -1;
+    }
     if (rt.started)
         return 0;
     if (rt.forked)
         runtime_error("this process was forked by a PE and is none itself: what it has to say to "
                       "chares goes through the PE");
+    else if (rt.session_number > 0)
+        runtime_error("the session is closed: c4py.connect() opens one");
     else
         runtime_error("the program has not started: this works only after charm.start()");
     return -1;
@@ -102,6 +108,8 @@ static void forked_child(void)
 {
     void *copy;
 
+    if (!rt.attached)
+        return; /* a client that had left */
     rt.attached = rt.started = false;
     rt.forked = true;
     copy = mmap(rt.segment.base, rt.segment.geometry.size, PROT_READ | PROT_WRITE,
@@ -109,17 +117,19 @@ static void forked_child(void)
     (void)copy; /* no reason to end a child that may only call exec */
 }
 
-static int attach_segment(long pe, int segment_fd, int wake_fd)
+int runtime_attach(uint32_t endpoint, int segment_fd, int wake_fd)
 {
+    static bool prepared;
+
     if (segment_map(&rt.segment, segment_fd, wake_fd) != 0) {
         runtime_error("cannot map the job's segment: %s", strerror(errno));
         return -1;
     }
-    rt.pe = (uint32_t)pe;
+    rt.pe = endpoint;
     rt.pes = rt.segment.geometry.pes;
     rt.slot = segment_slot(&rt.segment, rt.pe);
-    if (rt.slot >= rt.segment.geometry.local_pes) {
-        runtime_error("PE %ld does not live on this node", pe);
+    if (rt.slot >= rt.segment.geometry.slots || rt.slot == segment_router_slot(&rt.segment)) {
+        runtime_error("endpoint %u does not live on this node", endpoint);
         return -1;
     }
     rt.region = region_create(&rt.segment, rt.slot);
@@ -128,18 +138,34 @@ static int attach_segment(long pe, int segment_fd, int wake_fd)
         return -1;
     }
     rt.self = segment_endpoint(&rt.segment, rt.slot);
+    /* A client that sat here before us has sent messages: the sums go on. */
+    rt.sent = atomic_load(&rt.self->sent);
+    rt.processed = atomic_load(&rt.self->processed);
     if (delays_attach(rt.pe) != 0)
         return -1;
     atomic_store(&rt.self->pid, (uint32_t)getpid());
-    atomic_fetch_add(&segment_header(&rt.segment)->awake, 1);
+    atomic_fetch_add(&segment_header(&rt.segment)->awake, !rt.client);
     atomic_store(&rt.self->status, ENDPOINT_ATTACHED);
     rt.attached = true;
-    errno = pthread_atfork(NULL, NULL, forked_child);
-    if (errno != 0) {
+    if (!prepared && (errno = pthread_atfork(NULL, NULL, forked_child)) != 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
+    prepared = true;
+    args_hooks.write = runtime_args_write;
+    args_hooks.read = runtime_args_read;
     return 0;
+}
+
+void runtime_detach(void)
+{
+    rt.attached = rt.started = false;
+    region_returns_flush(&rt.returns);
+    region_returns_free(&rt.returns);
+    region_destroy(rt.region);
+    rt.region = NULL;
+    rt.self = NULL;
+    segment_close(&rt.segment);
 }
 
 static PyObject *module_attach(PyObject *self, PyObject *args)
@@ -159,10 +185,10 @@ static PyObject *module_attach(PyObject *self, PyObject *args)
     }
     (void)fcntl((int)segment_fd, F_SETFD, FD_CLOEXEC);
     (void)fcntl((int)wake_fd, F_SETFD, FD_CLOEXEC);
-    if (attach_segment(pe, (int)segment_fd, (int)wake_fd) != 0)
+    rt.session = getenv("C4P_SESSION") != NULL;
+    unsetenv("C4P_SESSION");
+    if (runtime_attach((uint32_t)pe, (int)segment_fd, (int)wake_fd) != 0)
         return NULL;
-    args_hooks.write = runtime_args_write;
-    args_hooks.read = runtime_args_read;
     return Py_BuildValue("(II)", rt.pe, rt.pes);
 }
 
@@ -317,9 +343,15 @@ static PyObject *module_charm_group(PyObject *self, PyObject *type)
                                      .ndims = 1,
                                      .dims = {(int32_t)rt.pes},
                                      .id = CHARM_GROUP};
-    struct collection *collection = enter_local(&description, type, rt.pe);
+    struct collection *collection;
 
     (void)self;
+    if (rt.client) {
+        description.class = chare_class_of(type);
+        collection = description.class ? collection_intern(&description) : NULL;
+    } else {
+        collection = enter_local(&description, type, rt.pe);
+    }
     return collection ? proxy_create(collection, NULL, 0) : NULL;
 }
 
@@ -331,7 +363,7 @@ static PyObject *module_create_future(PyObject *self, PyObject *args)
 
     (void)self;
     if (!PyArg_ParseTuple(args, "K:Future", &expected) || runtime_require() != 0 ||
-        coroutine_require("Future") == NULL)
+        waiting_require("Future") != 0)
         return NULL;
     return (PyObject *)future_create(FUTURE_VALUES, expected);
 }
@@ -344,7 +376,7 @@ static PyObject *module_future_from(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "IK:future_from", &owner, &id))
         return NULL;
-    if (owner >= rt.pes)
+    if (!endpoint_plausible(owner, rt.pes))
         return PyErr_Format(PyExc_ValueError, "malformed future");
     return future_resolve(owner, id);
 }
@@ -540,7 +572,8 @@ PyMODINIT_FUNC PyInit__c4py(void)
         add_type(module, "BoundMethod", &BoundMethod_Type) != 0 ||
         add_type(module, "Proxy", &Proxy_Type) != 0 ||
         add_type(module, "Future", &Future_Type) != 0 ||
-        add_type(module, "Reducer", &Reducer_Type) != 0 || args_add_functions(module) != 0) {
+        add_type(module, "Reducer", &Reducer_Type) != 0 || args_add_functions(module) != 0 ||
+        PyModule_AddFunctions(module, client_methods) != 0) {
         Py_XDECREF(module);
         return NULL;
     }

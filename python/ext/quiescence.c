@@ -17,11 +17,11 @@
 
 static PyObject *callbacks; /* those that wait on this PE */
 
-/* The sum of messages if all are handled, else UINT64_MAX. */
+/* The sum of messages if all are handled, else UINT64_MAX. Clients have sent some, to PEs. */
 static uint64_t quiet_total(void)
 {
     uint64_t processed = 0, sent = 0;
-    uint32_t count = rt.segment.geometry.local_pes;
+    uint32_t count = rt.segment.geometry.slots;
 
     for (uint32_t i = 0; i < count; i++)
         processed += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->processed,
@@ -58,15 +58,16 @@ int quiescence_check(void)
     if (total == UINT64_MAX || total == rt.quiet)
         return 0;
     rt.quiet = total;
-    for (uint32_t i = 0; i < rt.segment.geometry.local_pes; i++) {
+    for (uint32_t i = 0; i < rt.segment.geometry.slots; i++) {
         if (atomic_load(&segment_endpoint(&rt.segment, i)->quiescence_wanted) == 0)
             continue;
         wanted = true;
-        if (message_send_quiescent(rt.segment.geometry.first_pe + i) != 0)
+        if (message_send_quiescent(i) != 0)
             return -1;
     }
     /* PE 0 finds out whether the program has ended. */
-    if (!wanted && nothing_to_come() && message_send_quiescent(0) != 0)
+    if (!wanted && !rt.session && !rt.client && nothing_to_come() &&
+        message_send_quiescent(segment_slot(&rt.segment, 0)) != 0)
         return -1;
     return 0;
 }
@@ -98,7 +99,7 @@ int quiescence_handle(void)
     if (callbacks != NULL)
         return release_callbacks();
     /* The same total twice: nothing has begun between the two, so what was read there holds. */
-    if (rt.pe != 0 || !nothing_to_come() || quiet_total() != total)
+    if (rt.pe != 0 || rt.session || !nothing_to_come() || quiet_total() != total)
         return 0;
     result = runtime_hook("program_quiescent", NULL, 0);
     Py_XDECREF(result);

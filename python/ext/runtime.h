@@ -1,8 +1,8 @@
 /*
  * The runtime of one PE: its tables, its scheduler and the objects of the model.
  *
- * One process is one PE, and all of this is owned by it: one static `rt`,
- * guarded by the GIL. Whatever runs Python code may come back into the runtime
+ * One process is one PE, or one client of a session (client.c), and all of this
+ * is owned by it: one static `rt`, guarded by the GIL. Whatever runs Python code may come back into the runtime
  * (a method calls a proxy, pickling calls __reduce__), so no function keeps a
  * pointer into a table across such a call.
  *
@@ -52,6 +52,7 @@ typedef struct {
     struct table methods;  /* hash of the name -> EntryMethod */
     PyObject *proxies[3];  /* proxy classes by enum collection_kind */
     int constructor_flags; /* enum method_flags of __init__ */
+    uint32_t session;      /* of a client: rt.session_number in which it was sent to the PEs */
 } ChareClass;
 
 /* One remote method: a descriptor of the proxy classes, called by vectorcall. */
@@ -83,7 +84,8 @@ struct collection {
     uint8_t kind;      /* enum collection_kind */
     uint8_t placement; /* enum placement */
     uint8_t ndims;
-    bool created;   /* its local elements exist */
+    bool created; /* its local elements exist */
+    bool failed;  /* a session goes on though a constructor raised: `failure` is what callers get */
     uint32_t on_pe; /* PLACE_ON */
     int32_t dims[C4P_MAX_DIMS];
     uint64_t total;               /* elements over all PEs */
@@ -92,6 +94,8 @@ struct collection {
     uint64_t held, held_last;     /* messages that came before the elements: chain of offsets */
     struct reduction *reductions; /* open ones, oldest first */
     PyObject *proxy;              /* what elements see as thisProxy */
+    PyObject *failure;
+    uint32_t session; /* of a client: rt.session_number that it belongs to */
 };
 
 /* ---- chares ---- */
@@ -174,6 +178,7 @@ typedef struct {
     PyObject *about; /* what it is the outcome of, for the deadlock report; may be NULL */
     struct coroutine **waiters;
     uint32_t waiter_count, waiter_room;
+    PyObject *watchers; /* list of callables, of a client; may be NULL */
 } Future;
 
 extern PyTypeObject Future_Type;
@@ -214,6 +219,8 @@ struct runtime {
     bool forked;       /* this is a child of a PE */
     bool started;      /* charm.start() has begun to schedule */
     bool by_reference; /* charm.options.local_msg_optim */
+    bool session;      /* a PE that serves clients: it has no main, and outlives errors */
+    bool client;       /* this is no PE but a client: `pe` is its endpoint (client.c) */
     uint32_t pe, pes, slot;
     struct region *region;
     struct region_returns returns;
@@ -234,10 +241,12 @@ struct runtime {
     bool constructing; /* a plain constructor runs: it cannot wait, though its creator may */
     Chare *running;    /* whose method runs now, for messages (borrowed) */
     PyObject *running_name;
-    PyThreadState *thread; /* of the scheduler */
-    PyObject *hooks;       /* c4py._runtime: Python functions that C calls */
-    PyObject *error_class; /* Charm4PyError */
-    bool held_back;        /* PE 0: main's first slice, while readonlies are in use */
+    PyThreadState *thread;   /* of the scheduler */
+    PyObject *hooks;         /* c4py._runtime: Python functions that C calls */
+    PyObject *error_class;   /* Charm4PyError */
+    uint32_t session_number; /* a client's: 1, 2 ... */
+    PyObject *over;          /* a client's: the exception that says why the session is over */
+    bool held_back;          /* PE 0: main's first slice, while readonlies are in use */
     uint64_t held, held_last;
 };
 extern struct runtime rt;
@@ -247,13 +256,28 @@ extern struct names {
     PyObject *init, *send, *ret, *awaitable;
 } names;
 
+/* Become an endpoint of a segment; takes the descriptors over. -1 with an exception. */
+int runtime_attach(uint32_t endpoint, int segment_fd, int wake_fd);
+/* A client leaves: nothing of the segment may be in use any more. */
+void runtime_detach(void);
 /* Raise Charm4PyError with a formatted sentence; returns NULL. */
 PyObject *runtime_error(const char *format, ...);
-/* Raise unless charm.start() has been reached. */
+/* Raise unless charm.start() has been reached, or while the session of a client is over. */
 int runtime_require(void);
+/*
+ * An error that nobody takes. 0: it was reported and life goes on, as in sessions; -1: it is pending
+ * as it was.
+ */
+int runtime_survive(void);
+/* Could this be an endpoint of the job that holds futures or chares? */
+static inline bool endpoint_plausible(uint32_t endpoint, uint32_t pes)
+{
+    return endpoint < pes || (endpoint & C4P_ENDPOINT_CLASS) == C4P_CLIENT;
+}
 /* Call a function of c4py._runtime by name. Raises if there is none yet. */
 PyObject *runtime_hook(const char *name, PyObject *const *args, size_t count);
-/* Count an activity of the scheduler that no message caused, so that quiescence sees it. */
+/* Count an activity of the scheduler that no message caused, so that quiescence sees it. What a
+ * client does is not counted: only what it sends to PEs. */
 void runtime_activity_begin(void);
 void runtime_activity_end(void);
 
@@ -270,8 +294,8 @@ int message_broadcast_others(const struct c4p_envelope *like, uint32_t first, ui
                              PyObject *const *args, Py_ssize_t count);
 /* To the router, outside of quiescence; a text instead of arguments. */
 int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_t size);
-/* Announce quiescence to a PE; not counted. */
-int message_send_quiescent(uint32_t pe);
+/* Announce quiescence to a PE or client, by its slot; not counted. */
+int message_send_quiescent(uint32_t slot);
 /* From a thread that is not the scheduler's: make that one look at what was put into its tables. */
 void message_nudge(void);
 /* A block for `size` bytes of body, its envelope a copy of `like`. 0 with an exception. */
@@ -317,6 +341,8 @@ PyObject *collection_describe(const struct collection *collection, int64_t flat)
  */
 PyObject *collection_create(struct collection *description, PyObject *given);
 int collection_handle_create(uint64_t offset, const struct c4p_envelope *envelope);
+/* In a session: a constructor has raised. Reports the pending exception, and keeps it for callers. */
+void collection_fail(struct collection *collection);
 
 /* ---- call.c ---- */
 
@@ -326,6 +352,10 @@ int call_element(Chare *chare, EntryMethod *method, PyObject **args, Py_ssize_t 
                  PyObject *keywords, const struct reply *reply);
 /* A call has ended: result (stolen), or NULL with an exception set. */
 int call_finish(const struct reply *reply, Chare *chare, PyObject *result);
+/* The pending exception as one that can travel; NULL if it is one that ends the program. */
+PyObject *call_exception(void);
+/* The caller of a message that cannot be handled learns the pending exception. -1: nobody waits. */
+int call_refuse(const struct c4p_envelope *envelope);
 struct completion *completion_create(const struct c4p_envelope *envelope, uint64_t elements);
 int completion_end(struct completion *completion);
 
@@ -340,6 +370,8 @@ int coroutine_start_async(Chare *chare, PyObject *name, PyObject *object,
                           const struct reply *reply);
 /* The coroutine that the caller is, or NULL with NotThreadedError naming `what`. */
 struct coroutine *coroutine_require(const char *what);
+/* The caller may make futures to wait for: it is a coroutine, or drives a client. 0, or -1. */
+int waiting_require(const char *what);
 /* The running coroutine, if the caller is one. */
 struct coroutine *coroutine_current(void);
 /* Suspend the caller until somebody resumes it. `what` is reported if it never comes. */
@@ -369,6 +401,8 @@ int future_set(Future *future, PyObject *value);
 int future_deliver(Future *future, PyObject *value);
 void future_forget_waiter(Future *future, struct coroutine *coroutine);
 int future_add_waiter(Future *future, struct coroutine *coroutine);
+/* All that are pending fail with rt.over; no values are due any more. */
+int future_fail_all(void);
 void future_set_about(Future *future, PyObject *about);
 PyObject *future_wait_any(PyObject *self, PyObject *sequence);
 
@@ -396,6 +430,8 @@ ChareClass *chare_class_of(PyObject *type);
 PyObject *chare_create_single(PyObject *args, PyObject *kwargs);
 int class_handle_wanted(uint64_t offset, const struct c4p_envelope *envelope);
 int class_handle(uint64_t offset, const struct c4p_envelope *envelope);
+/* A client: send a class to all PEs ahead of what uses it, once in a session. */
+int class_send(ChareClass *class);
 /* Does the pending exception say that a class is missing? Then ask for it and keep the message. */
 bool class_missing(uint64_t offset, const struct c4p_envelope *envelope);
 void class_set_missing(uint64_t hash);
@@ -432,6 +468,16 @@ PyObject *quiescence_start(PyObject *self, PyObject *callback);
 /* ---- loop.c ---- */
 
 int loop_run(void);
+/* A client's: handle what there is. 1: something was, 0: nothing, -1 with an exception. */
+int loop_poll(void);
+/*
+ * A client's: handle messages until one of the futures is done, the session is over or the deadline
+ * (CLOCK_MONOTONIC ns, -1: none) has passed. -1 with an exception: an interrupt, or what a callback
+ * let through.
+ */
+int loop_until(PyObject *const *futures, Py_ssize_t count, int64_t deadline);
+/* Is there anything to handle? */
+bool loop_has_work(void);
 /* Leave the process: atexit functions, flush, _exit. */
 _Noreturn void loop_leave(int code);
 /* End a child of a PE that has come to the end of the method in which it was forked. */
@@ -440,5 +486,13 @@ _Noreturn void loop_leave_child(void);
 _Noreturn void loop_exit(int code, const char *text, size_t size);
 /* An exception that nobody takes: report it and end the job (or, for SystemExit, just end it). */
 _Noreturn void loop_fatal(void);
+
+/* ---- client.c ---- */
+
+/* Is the caller the driver of a client, outside of any coroutine? It may wait. */
+bool client_drives(void);
+/* The driver handles messages by itself: whoever watches in its place is sent to its event loop. */
+void client_disarm(void);
+extern PyMethodDef client_methods[];
 
 #endif

@@ -1,6 +1,7 @@
 #include "python/ext/table.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int table_grow(struct table *table)
 {
@@ -64,4 +65,10 @@ void *table_remove(struct table *table, uint64_t key)
         }
     }
     return value;
+}
+
+void table_clear(struct table *table)
+{
+    free(table->entries);
+    memset(table, 0, sizeof(*table));
 }

@@ -43,6 +43,9 @@ static inline void *table_get(const struct table *table, uint64_t key)
 /* Set a value, not NULL. Returns 0, or -1 without memory. */
 int table_set(struct table *table, uint64_t key, void *value);
 
+/* Remove everything, and give the memory back. */
+void table_clear(struct table *table);
+
 /* Remove a key; returns its value, NULL if it was not there. */
 void *table_remove(struct table *table, uint64_t key);
 

@@ -19,10 +19,15 @@ struct proxy_wire {
 };
 _Static_assert(sizeof(struct proxy_wire) == 72, "a proxy is 72 bytes");
 
-static void proxy_write(const Proxy *proxy, struct proxy_wire *wire)
+/* -1 with an exception for one of another session. */
+static int proxy_write(const Proxy *proxy, struct proxy_wire *wire)
 {
     const struct collection *collection = proxy->collection;
 
+    if (collection->session != rt.session_number) {
+        runtime_error("%U is of a session that is closed", collection->class->name);
+        return -1;
+    }
     memset(wire, 0, sizeof(*wire));
     wire->collection = collection->id;
     wire->class = collection->class->hash;
@@ -33,6 +38,7 @@ static void proxy_write(const Proxy *proxy, struct proxy_wire *wire)
     wire->on_pe = collection->on_pe;
     memcpy(wire->dims, collection->dims, sizeof(wire->dims));
     memcpy(wire->index, proxy->index, sizeof(wire->index));
+    return 0;
 }
 
 static bool wire_valid(const struct proxy_wire *wire)
@@ -40,7 +46,8 @@ static bool wire_valid(const struct proxy_wire *wire)
     uint64_t total = 1;
 
     if (wire->kind > KIND_ARRAY || wire->placement > PLACE_ON || wire->ndims > C4P_MAX_DIMS ||
-        (wire->index_ndims != 0 && wire->index_ndims != wire->ndims) || wire->on_pe >= rt.pes)
+        (wire->index_ndims != 0 && wire->index_ndims != wire->ndims) ||
+        !endpoint_plausible(wire->on_pe, rt.pes))
         return false;
     for (unsigned i = 0; i < wire->ndims; i++) {
         if (wire->dims[i] < 0)
@@ -91,7 +98,10 @@ PyObject *proxy_reduce(PyObject *self, PyObject *unused)
     (void)unused;
     if (function == NULL)
         return NULL;
-    proxy_write((Proxy *)self, &wire);
+    if (proxy_write((Proxy *)self, &wire) != 0) {
+        Py_DECREF(function);
+        return NULL;
+    }
     return Py_BuildValue("N(y#)", function, (const char *)&wire, (Py_ssize_t)sizeof(wire));
 }
 
@@ -128,16 +138,16 @@ int runtime_args_write(struct args_writer *writer, PyObject *object)
         const BoundMethod *bound = (BoundMethod *)object;
 
         tag = TAG_METHOD;
-        proxy_write(bound->proxy, &wire);
-        if (args_put(writer, &tag, 1) != 0 || args_put(writer, &wire, sizeof(wire)) != 0 ||
+        if (proxy_write(bound->proxy, &wire) != 0 || args_put(writer, &tag, 1) != 0 ||
+            args_put(writer, &wire, sizeof(wire)) != 0 ||
             args_put(writer, &bound->method->hash, sizeof(bound->method->hash)) != 0)
             return -1;
         return 1;
     }
     if (type->tp_base == &Proxy_Type) {
         tag = TAG_PROXY;
-        proxy_write((Proxy *)object, &wire);
-        if (args_put(writer, &tag, 1) != 0 || args_put(writer, &wire, sizeof(wire)) != 0)
+        if (proxy_write((Proxy *)object, &wire) != 0 || args_put(writer, &tag, 1) != 0 ||
+            args_put(writer, &wire, sizeof(wire)) != 0)
             return -1;
         return 1;
     }
@@ -193,7 +203,7 @@ PyObject *runtime_args_read(struct args_reader *reader, uint8_t tag)
             return NULL;
         memcpy(&owner, bytes, sizeof(owner));
         memcpy(&id, bytes + sizeof(owner), sizeof(id));
-        if (owner < rt.pes)
+        if (endpoint_plausible(owner, rt.pes))
             return future_resolve(owner, id);
     }
     PyErr_SetString(PyExc_ValueError, "unknown object in a message");
