@@ -46,7 +46,7 @@ static bool is_set_by(const char *entry, const char *setting)
 }
 
 /* Our environment, with what --env says in the place of what it replaces. */
-static int env_make(struct command *command, const struct run_options *options)
+static int env_make(struct command *command, const struct options *options)
 {
     size_t count = 0;
 
@@ -106,7 +106,7 @@ static bool path_has(const struct command *command, const char *name)
 }
 
 /* The interpreter, as a name in PATH or as an absolute path. */
-static int python_make(struct command *command, const struct run_options *options)
+static int python_make(struct command *command, const struct options *options)
 {
     const char *chosen = options->python;
     const char *origin = "--python";
@@ -173,7 +173,7 @@ static bool is_interpreter_name(const char *name)
 }
 
 /* --exec: a path, which counts from the program's directory, or a name in PATH. */
-static int exec_make(struct command *command, const struct run_options *options, int directory)
+static int exec_make(struct command *command, const struct options *options, int directory)
 {
     const char *name = options->command[0];
 
@@ -185,7 +185,7 @@ static int exec_make(struct command *command, const struct run_options *options,
     return argv_make(command, NULL, NULL, options->command);
 }
 
-static int app_make(struct command *command, const struct run_options *options, int directory)
+static int app_make(struct command *command, const struct options *options, int directory)
 {
     const char *app = options->command[0];
     struct stat status;
@@ -216,7 +216,7 @@ static int app_make(struct command *command, const struct run_options *options, 
 }
 
 /* python -m NAME arguments */
-static int module_make(struct command *command, const struct run_options *options)
+static int module_make(struct command *command, const struct options *options)
 {
     int rc = python_make(command, options);
     char **argv;
@@ -232,14 +232,15 @@ static int module_make(struct command *command, const struct run_options *option
     return rc;
 }
 
-int command_make(struct command *command, const struct run_options *options)
+int command_make(struct command *command, const char *name, const struct options *options)
 {
     int directory = -1;
     int rc;
 
     memset(command, 0, sizeof(*command));
     if (options->module == NULL && options->command[0] == NULL)
-        return usage_error("run", "no program is given (c4py run app.py; c4py run --help)");
+        return usage_error(name, "no program is given (c4py %s app.py; c4py %s --help)", name,
+                           name);
     rc = cwd_open(command, options->cwd, &directory);
     if (rc == 0)
         rc = env_make(command, options);
@@ -251,6 +252,13 @@ int command_make(struct command *command, const struct run_options *options)
     if (directory >= 0)
         close(directory);
     return rc;
+}
+
+const char *command_submit_error(int error)
+{
+    return error == EMSGSIZE
+               ? "the arguments and the environment are larger than 1 MiB (shorten them)"
+               : strerror(error);
 }
 
 void command_free(struct command *command)

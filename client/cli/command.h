@@ -1,5 +1,5 @@
 /*
- * What `c4py run` is to launch: the PEs' command, checked before anything is
+ * What `c4py run` and `c4py submit` are to launch: the PEs' command, checked before anything is
  * started.
  */
 #ifndef C4P_CLIENT_CLI_COMMAND_H
@@ -14,8 +14,13 @@ struct command {
     char *python, *program; /* words of argv that were made here */
 };
 
-/* 0, or EXIT_USAGE after a line on standard error. Free is safe on a zeroed struct. */
-int command_make(struct command *command, const struct run_options *options);
+/*
+ * `name` is that of the command of c4py. 0, or EXIT_USAGE after a line on standard error. Free is
+ * safe on a zeroed struct.
+ */
+int command_make(struct command *command, const char *name, const struct options *options);
+/* Why c4p_submit() did not take it. */
+const char *command_submit_error(int error);
 void command_free(struct command *command);
 
 #endif

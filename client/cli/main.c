@@ -6,30 +6,38 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/cli/commands.h"
 #include "client/cli/options.h"
-#include "client/cli/run.h"
 
 #ifndef C4P_VERSION
 #define C4P_VERSION "unknown"
 #endif
 
-static const char help[] = "usage: c4py run [options] [--] app.py [arguments ...]\n"
-                           "       c4py COMMAND --help\n"
-                           "\n"
-                           "Run Python programs of chares.\n"
-                           "\n"
-                           "commands:\n"
-                           "  run        run a program on this machine\n"
-                           "\n"
-                           "  --help     show this\n"
-                           "  --version  show the version\n";
-
 static const struct command_row {
-    const char *name;
-    int (*main)(char *const *arguments);
+    const struct command_line *line;
+    int (*main)(const struct options *options);
 } commands[] = {
-    {"run", run_main},
+    {&run_line, run_main},
 };
+
+#define COMMANDS (sizeof(commands) / sizeof(*commands))
+
+static void help_print(void)
+{
+    fputs("usage: c4py run [options] [--] app.py [arguments ...]\n"
+          "       c4py COMMAND --help\n"
+          "\n"
+          "Run Python programs of chares.\n"
+          "\n"
+          "commands:\n",
+          stdout);
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("  %-10s %s\n", commands[i].line->name, commands[i].line->brief);
+    fputs("\n"
+          "  --help     show this\n"
+          "  --version  show the version\n",
+          stdout);
+}
 
 /* Whoever started us may have closed some of them; no socket of ours may take their place. */
 static void standard_streams_open(void)
@@ -43,26 +51,59 @@ static void standard_streams_open(void)
         close(fd);
 }
 
+static int command_run(const struct command_row *command, char **arguments)
+{
+    struct options options;
+    int rc = options_parse(&options, command->line, arguments);
+
+    if (rc != 0)
+        return rc;
+    if (options.help) {
+        options_help(command->line);
+        return 0;
+    }
+    return command->main(&options);
+}
+
+static int unknown_command(const char *word)
+{
+    const char *nearest = NULL;
+    unsigned distance = 3; /* farther is no typing error */
+
+    for (size_t i = 0; i < COMMANDS; i++) {
+        unsigned this = word_distance(word, commands[i].line->name);
+
+        if (this < distance && this < strlen(word)) {
+            distance = this;
+            nearest = commands[i].line->name;
+        }
+    }
+    if (nearest != NULL)
+        return usage_error(word, "unknown command (did you mean %s? c4py --help lists them)",
+                           nearest);
+    return usage_error(word, "unknown command (c4py --help lists them; c4py run %s runs a program)",
+                       word);
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
 
     standard_streams_open();
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        fputs(help, stdout);
+        help_print();
         return 0;
     }
     if (strcmp(word, "--version") == 0) {
         puts("c4py " C4P_VERSION);
         return 0;
     }
-    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-        if (strcmp(word, commands[i].name) == 0)
-            return commands[i].main(argv + 2);
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(word, commands[i].line->name) == 0)
+            return command_run(&commands[i], argv + 2);
     if (argc < 2)
         return usage_error("command", "none is given (c4py run app.py; c4py --help)");
     if (word[0] == '-')
         return usage_error(word, "unknown option (c4py --help lists them)");
-    return usage_error(word, "unknown command (c4py --help lists them; c4py run %s runs a program)",
-                       word);
+    return unknown_command(word);
 }

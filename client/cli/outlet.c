@@ -61,6 +61,7 @@ void outlet_put(struct outlet *outlet, const char *data, size_t size)
     }
     memcpy(outlet->data + outlet->end, data, size);
     outlet->end += size;
+    outlet->taken += size;
 }
 
 /* A descriptor that polls as writable takes PIPE_BUF bytes without blocking. */

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* With more than this waiting, the owner takes no more events. */
 #define OUTLET_FULL (256u << 10)
@@ -18,6 +19,7 @@ struct outlet {
     int error; /* not 0: it cannot be written to (EPIPE: nobody reads); what comes is dropped */
     char *data;
     size_t start, end, room;
+    uint64_t taken; /* bytes, since the beginning */
 };
 
 void outlet_init(struct outlet *outlet, int fd);
@@ -32,6 +34,12 @@ void outlet_write(struct outlet *outlet);
 static inline size_t outlet_waiting(const struct outlet *outlet)
 {
     return outlet->end - outlet->start;
+}
+
+/* How many of the bytes that were taken are written (or given up). */
+static inline uint64_t outlet_written(const struct outlet *outlet)
+{
+    return outlet->taken - outlet_waiting(outlet);
 }
 
 #endif
