@@ -122,7 +122,72 @@ static int reduction_deliver(struct collection *collection, struct reduction *r)
     rc = target_deliver(target, value, private);
     Py_DECREF(target);
     Py_XDECREF(value);
+    return rc != 0 ? runtime_survive() : 0;
+}
+
+/* ---- errors of reducers ---- */
+
+/* In a session what a reducer raises is the result; NULL: it ends the program, and is still pending. */
+static PyObject *error_take(void)
+{
+    return rt.session ? call_exception() : NULL;
+}
+
+static void chain_release(uint64_t offset)
+{
+    while (offset != 0) {
+        uint64_t next = segment_block(&rt.segment, offset)->next;
+
+        message_release(offset);
+        offset = next;
+    }
+}
+
+/*
+ * We have all parts, `others` of them not taken yet, and the result is an error (stolen): whoever
+ * waits for it raises it; a method has no parameter for it, so there it is only reported.
+ */
+static int reduction_failed(struct collection *collection, struct reduction *r, uint64_t others,
+                            PyObject *error)
+{
+    struct c4p_envelope like = {
+        .kind = C4P_REDUCED, .collection = collection->id, .sequence = r->sequence};
+    uint32_t first, pes;
+    int rc;
+
+    chain_release(others);
+    if (r->all) {
+        collection_participants(collection, &first, &pes);
+        r->published = true;
+        rc = message_broadcast(&like, first, pes, &error, 1, NULL);
+    } else if (Py_TYPE(r->target) == &Future_Type) {
+        rc = callback_invoke(r->target, error);
+        reduction_close(collection, r);
+    } else {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        rc = runtime_survive();
+        reduction_close(collection, r);
+    }
+    Py_DECREF(error);
     return rc;
+}
+
+/* The error that one of the others' parts is; NULL if none is one. */
+static PyObject *parts_error(uint64_t others)
+{
+    PyObject *value[2] = {NULL, NULL};
+
+    for (uint64_t offset = others; offset != 0; offset = segment_block(&rt.segment, offset)->next) {
+        const struct c4p_envelope envelope = *segment_block(&rt.segment, offset);
+
+        if (!(envelope.flags & C4P_EXCEPTION) || envelope.args != 1)
+            continue;
+        if (args_decode(rt.segment.base + offset + C4P_ENVELOPE_SIZE, envelope.body_size, 1, false,
+                        NULL, value) == 0)
+            return value[0];
+        return error_take();
+    }
+    return NULL;
 }
 
 static int part_compare(const void *a, const void *b)
@@ -219,7 +284,7 @@ static struct c4p_envelope part_envelope(const struct collection *collection,
 }
 
 /* We came last: combine the others' parts, a chain, with ours. */
-static int reduction_complete(struct collection *collection, struct reduction *r, uint64_t others)
+static int parts_gather(struct collection *collection, struct reduction *r, uint64_t others)
 {
     const struct c4p_envelope ours = part_envelope(collection, r);
     uint64_t next;
@@ -232,15 +297,13 @@ static int reduction_complete(struct collection *collection, struct reduction *r
                           "function: all elements must make the same calls in the same order",
                           r->sequence + 1, collection->class->name, rt.pe, r->reducer->name,
                           r->all ? " with allreduce" : "", part->source);
+            chain_release(others);
             return -1;
         }
         r->parts_due++;
     }
     if (r->reducer->op == OP_NOP || r->parts_due == 0) {
-        for (uint64_t offset = others; offset != 0; offset = next) {
-            next = segment_block(&rt.segment, offset)->next;
-            message_release(offset);
-        }
+        chain_release(others);
         return reduction_deliver(collection, r);
     }
     r->parts = PyMem_New(struct part, (size_t)r->parts_due + 1);
@@ -254,10 +317,28 @@ static int reduction_complete(struct collection *collection, struct reduction *r
         const struct c4p_envelope envelope = *segment_block(&rt.segment, offset);
 
         next = envelope.next;
-        if (part_take(r, offset, &envelope) != 0)
+        if (part_take(r, offset, &envelope) != 0) {
+            chain_release(next);
             return -1;
+        }
     }
     return r->parts_due == 0 ? parts_complete(collection, r) : 0;
+}
+
+/* The same, or with an error (stolen) in the place of our part. */
+static int reduction_complete(struct collection *collection, struct reduction *r, uint64_t others,
+                              PyObject *error)
+{
+    if (error == NULL)
+        error = parts_error(others);
+    if (error != NULL)
+        return reduction_failed(collection, r, others, error);
+    if (PyErr_Occurred())
+        return -1;
+    if (parts_gather(collection, r, others) == 0)
+        return 0;
+    error = error_take();
+    return error != NULL ? reduction_failed(collection, r, 0, error) : -1;
 }
 
 /* A part that had to wait for a class. */
@@ -265,15 +346,18 @@ int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct collection *collection = collection_find(envelope->collection);
     struct reduction *r = collection ? reduction_find(collection, envelope->sequence) : NULL;
+    PyObject *error;
 
     if (r == NULL || r->parts == NULL) {
         message_release(offset);
         PyErr_SetString(PyExc_ValueError, "a part of a reduction that nobody waits for");
         return -1;
     }
-    if (part_take(r, offset, envelope) != 0)
-        return -1;
-    return r->parts_due == 0 ? parts_complete(collection, r) : 0;
+    if (part_take(r, offset, envelope) == 0 &&
+        (r->parts_due > 0 || parts_complete(collection, r) == 0))
+        return 0;
+    error = error_take();
+    return error != NULL ? reduction_failed(collection, r, 0, error) : -1;
 }
 
 static int meeting_corrupt(void)
@@ -282,41 +366,63 @@ static int meeting_corrupt(void)
     return -1;
 }
 
+static int custom_reduce(struct reduction *r)
+{
+    PyObject *result = PyObject_CallFunctionObjArgs(r->reducer->function, r->value, NULL);
+
+    if (result == NULL)
+        return -1;
+    Py_SETREF(r->value, PyList_New(1));
+    if (r->value == NULL) {
+        Py_DECREF(result);
+        return -1;
+    }
+    PyList_SET_ITEM(r->value, 0, result);
+    return 0;
+}
+
+/* Our part as a block: the value, or the error that came of it. */
+static uint64_t part_make(struct c4p_envelope *like, const struct reduction *r, PyObject **error)
+{
+    uint64_t offset;
+
+    if (*error == NULL && r->reducer->op == OP_NOP) {
+        like->flags |= C4P_EMPTY;
+        return message_block(like, 0);
+    }
+    if (*error == NULL) {
+        offset = message_make(like, &r->value, 1);
+        if (offset != 0 || (*error = error_take()) == NULL)
+            return offset;
+    }
+    like->flags |= C4P_EXCEPTION;
+    return message_make(like, error, 1);
+}
+
 /* All local elements have contributed: bring our part to where the others' are. */
 static int reduction_publish(struct collection *collection, struct reduction *r)
 {
     struct c4p_envelope like = part_envelope(collection, r);
+    PyObject *error = NULL;
     uint64_t others, offset;
-    PyObject *result;
 
-    if (r->reducer->op == OP_CUSTOM) {
-        result = PyObject_CallFunctionObjArgs(r->reducer->function, r->value, NULL);
-        if (result == NULL)
-            return -1;
-        Py_SETREF(r->value, PyList_New(1));
-        if (r->value == NULL)
-            return -1;
-        PyList_SET_ITEM(r->value, 0, result);
-    }
+    if (r->reducer->op == OP_CUSTOM && custom_reduce(r) != 0 && (error = error_take()) == NULL)
+        return -1;
     delay_point();
     if (meeting_is_last(&rt.segment, collection->id, r->sequence, r->count, collection->total,
                         &others))
-        return reduction_complete(collection, r, others);
+        return reduction_complete(collection, r, others, error);
     if (errno == EBADMSG)
         return meeting_corrupt();
-    if (r->reducer->op == OP_NOP) {
-        like.flags |= C4P_EMPTY;
-        offset = message_block(&like, 0);
-    } else {
-        offset = message_make(&like, &r->value, 1);
-    }
+    offset = part_make(&like, r, &error);
     if (offset == 0)
         return -1;
     delay_point();
     if (meeting_arrive(&rt.segment, offset, r->count, collection->total, &others)) {
         region_free(rt.region, offset);
-        return reduction_complete(collection, r, others);
+        return reduction_complete(collection, r, others, error);
     }
+    Py_XDECREF(error);
     if (errno == EBADMSG)
         return meeting_corrupt();
     if (r->all) {
