@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 PROGRAMS = ("c4pd", "c4py")
-NEEDED = "zmq.h", "protobuf-c/protobuf-c.h", "event2/event.h", "uthash.h"
+NEEDED = ("zmq.h", "protobuf-c/protobuf-c.h", "event2/event.h", "sqlite3.h", "ini.h", "uthash.h")
 
 
 def programs_missing():

@@ -2,9 +2,10 @@
  * What lasts of jobs: one SQLite database (WAL, synchronous=FULL) in the state directory. Whatever
  * a function here returns 0 for is on the disk.
  *
- * One row a job. Its checksum covers what must never change after the submission (id, key, the
- * request); a row that fails it, or holds what no c4pd writes, is taken out of the way into the
- * table `quarantine` with the reason when the store is opened, and told to on_trouble.
+ * One row a job, with a checksum of what never changes after the submission (id, key, the request
+ * ...) and one of its state and end; a row that fails one, or holds what no c4pd writes, is taken
+ * out of the way into the table `quarantine` with the reason when the store is opened, and told to
+ * on_trouble.
  *
  * The room for the closing records of the jobs that are open is reserved: a preallocated file beside
  * the store, which is given up when the disk is full and made again when there is room. While it is
@@ -31,8 +32,8 @@ struct store;
 /* A job as it is stored. Strings are never NULL. Times of day in ms since 1970, 0: not yet. */
 struct store_job {
     uint64_t id;
-    uint64_t order; /* of submission, given by the store */
-    uint8_t key[CONTROL_KEY_SIZE];
+    uint64_t order;                /* of submission, given by the store */
+    uint8_t key[CONTROL_KEY_SIZE]; /* zeros: none; else of one job only, as the id is */
     enum job_state state;
     bool session;
     uint32_t pes; /* as asked for (0: any number), since it started as it has */
@@ -75,12 +76,14 @@ int store_set_aside(const char *directory, char to[STORE_ERROR_SIZE]);
 int store_accepts(struct store *store, char error[STORE_ERROR_SIZE]);
 /* Insert a job (job->state as it is to be); fills in job->order. Reserves room for its end. */
 int store_submit(struct store *store, struct store_job *job, char error[STORE_ERROR_SIZE]);
-/* It is in this state since `when`; `pes` as it has them now. */
+/* It is in this state, none that is an end, since `when`; `pes` as it has them now. The first of
+ * JOB_STARTING and JOB_RUNNING is when it started. */
 int store_change(struct store *store, uint64_t id, enum job_state state, uint32_t pes, int64_t when,
                  char error[STORE_ERROR_SIZE]);
 /*
  * A job's end: state, ended, exit_code, message, tail, text of `job`. Never fails for good: without
- * room it is kept for store_retry(), and 1 is returned with the reason in `error`.
+ * room it is kept for store_retry(), and 1 is returned with the reason in `error`. -1 is for a job
+ * that is not known, or is over.
  */
 int store_end(struct store *store, const struct store_job *job, char error[STORE_ERROR_SIZE]);
 /* Write what store_end() had no room for, and make the reserve again. The number of ends that still
@@ -91,7 +94,8 @@ size_t store_retry(struct store *store, char error[STORE_ERROR_SIZE]);
  * during the call. Ends that wait for room are seen as if they were written. */
 typedef bool store_each(void *context, const struct store_job *job);
 struct store_filter {
-    bool ended, open, sessions_only;
+    bool ended, open; /* neither: both */
+    bool sessions_only;
     uint32_t last;               /* at most the last so many; 0: all */
     uint64_t id_low, id_high;    /* ids from .. to; both 0: all */
     const char *name;            /* NULL: any */
