@@ -59,6 +59,12 @@ int args_encode(struct args_writer *writer, PyObject *const *args, Py_ssize_t co
 /* The pickle protocol of everything that is pickled from now on; negative: the highest. */
 void args_set_protocol(int number);
 
+/*
+ * Whether what `__main__` has goes by value: in a session that is not the same module everywhere,
+ * though pickle finds it.
+ */
+void args_set_private_main(bool private);
+
 /* Bytes that args_copy() will write. */
 size_t args_size(const struct args_writer *writer);
 

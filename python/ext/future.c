@@ -428,6 +428,14 @@ static PyObject *future_result(Future *future)
      * values may come. */
     if (future->cancelled)
         return runtime_hook("cancelled", NULL, 0);
+    if (future->error != NULL && rt.client) {
+        /* What people see of it has to have its remote traceback. */
+        PyObject *shown = runtime_hook("show_remote", &future->error, 1);
+
+        if (shown == NULL)
+            return NULL;
+        Py_DECREF(shown);
+    }
     if (future->error != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(future->error), future->error);
         return NULL;

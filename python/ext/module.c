@@ -154,6 +154,7 @@ int runtime_attach(uint32_t endpoint, int segment_fd, int wake_fd)
     prepared = true;
     args_hooks.write = runtime_args_write;
     args_hooks.read = runtime_args_read;
+    args_set_private_main(rt.session || rt.client);
     return 0;
 }
 

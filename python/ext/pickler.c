@@ -1,5 +1,7 @@
 #include "python/ext/pickler.h"
 
+#include <string.h>
+
 #include "python/ext/reducers.h"
 
 /* The first with out-of-band buffers, and the last so far. */
@@ -31,6 +33,7 @@ int pickler_protocol = HIGHEST_PROTOCOL;
 
 static PyObject *plain_class, *cloud_class;
 static struct pickler idle; /* of pickle, empty while it is in use */
+static bool private_main;
 
 void args_set_protocol(int number)
 {
@@ -38,6 +41,11 @@ void args_set_protocol(int number)
     Py_CLEAR(idle.dump);
     Py_CLEAR(idle.clear_memo);
     Py_CLEAR(idle.sink);
+}
+
+void args_set_private_main(bool private)
+{
+    private_main = private;
 }
 
 void pickle_clear(struct pickle *pickle)
@@ -303,6 +311,22 @@ bool pickler_went_too_deep(void)
     return deep;
 }
 
+/* Does the stream name `__main__`? If it only has the word somewhere, no harm is done. */
+static bool names_main(const struct pickle *pickle)
+{
+    static const char name[] = "__main__";
+    Py_ssize_t pieces = pickle->rest ? PyList_GET_SIZE(pickle->rest) : 0;
+
+    for (Py_ssize_t i = -1; i < pieces; i++) {
+        PyObject *bytes = i < 0 ? pickle->first : PyList_GET_ITEM(pickle->rest, i);
+
+        if (memmem(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes), name,
+                   sizeof(name) - 1) != NULL)
+            return true;
+    }
+    return false;
+}
+
 int pickler_dump(PyObject *object, struct pickle *pickle)
 {
     PyObject *type, *value, *traceback;
@@ -310,8 +334,12 @@ int pickler_dump(PyObject *object, struct pickle *pickle)
     *pickle = (struct pickle){NULL, NULL, NULL};
     if (plain_import() < 0)
         return -1;
-    if (dump_plain(object, pickle) == 0)
-        return 0;
+    if (dump_plain(object, pickle) == 0) {
+        if (!private_main || !names_main(pickle))
+            return 0;
+        pickle_clear(pickle);
+        return cloud_import() < 0 ? -1 : dump_cloud(object, pickle);
+    }
     if (!PyErr_ExceptionMatches(pickler_error) && !PyErr_ExceptionMatches(PyExc_AttributeError) &&
         !PyErr_ExceptionMatches(PyExc_TypeError))
         return -1;
