@@ -32,10 +32,10 @@ def programs_missing():
 
 
 class BuildByMake(build_ext):
-    """The extension c4py._c4py and, in c4py/_bin/, the programs c4pd and c4py.
+    """The extension c4py._c4py; c4py._control, and in c4py/_bin/ the programs c4pd and c4py.
 
-    A processing element needs only the extension, so a machine without the programs' libraries
-    gets just that.
+    A processing element needs only the first, so a machine without the programs' libraries gets
+    just that.
     """
 
     def run(self):
@@ -43,28 +43,32 @@ class BuildByMake(build_ext):
         package = os.path.join(HERE, "python") if self.inplace else self.build_lib
         package = os.path.join(package, "c4py")
         self.make(out, "extension")
-        extension = self.extension_name()
         os.makedirs(package, exist_ok=True)
-        shutil.copy2(os.path.join(out, "python", "c4py", extension), package)
+        self.copy_extension("_c4py", out, package)
 
         missing = programs_missing()
         if missing:
-            print(f"c4py: built without c4pd and c4py, for want of {', '.join(missing)}; README.md "
-                  "names the packages", file=sys.stderr)
+            print("c4py: built without c4pd, c4py and c4py.connect(), for want of "
+                  f"{', '.join(missing)}; README.md names the packages", file=sys.stderr)
             return
-        self.make(out, "programs")
+        self.make(out, "programs", "control-extension")
+        self.copy_extension("_control", out, package)
         os.makedirs(os.path.join(package, "_bin"), exist_ok=True)
         for name in PROGRAMS:
             shutil.copy2(os.path.join(out, "bin", name), os.path.join(package, "_bin"))
 
-    def make(self, out, goal):
+    def copy_extension(self, module, out, package):
+        path = os.path.join(out, "python", "c4py", self.extension_name(module))
+        shutil.copy2(path, package)
+
+    def make(self, out, *goals):
         command = shutil.which("gmake") or shutil.which("make")
         if command is None:
             sys.exit("c4py: no GNU make here; it builds the extension; install make")
         # Who installs this must not be stopped by a warning of a compiler that is new to us. The
         # interpreter finds the package by itself: the programs need not tell it where.
         command = [command, f"-j{len(os.sched_getaffinity(0))}", f"BUILD={out}",
-                   f"PYTHON={sys.executable}", "WERROR=", "PYTHON_DIR=", goal]
+                   f"PYTHON={sys.executable}", "WERROR=", "PYTHON_DIR=", *goals]
         # A make that runs pip has options of its own in the environment.
         environment = {key: value for key, value in os.environ.items()
                        if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VARIANT", "BUILD")}
@@ -73,12 +77,13 @@ class BuildByMake(build_ext):
             sys.exit(f"c4py: `{' '.join(command)}` failed ({code}); the cause is above, and "
                      "README.md names the packages that building needs")
 
-    def extension_name(self):
-        return os.path.basename(self.get_ext_filename("_c4py"))
+    def extension_name(self, module):
+        return os.path.basename(self.get_ext_filename(module))
 
     def get_outputs(self):
         package = os.path.join(self.build_lib, "c4py")
-        names = [self.extension_name(), *(f"_bin/{name}" for name in PROGRAMS)]
+        names = [self.extension_name("_c4py"), self.extension_name("_control"),
+                 *(f"_bin/{name}" for name in PROGRAMS)]
         return [path for path in (os.path.join(package, name) for name in names)
                 if os.path.exists(path)]
 

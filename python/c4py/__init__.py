@@ -14,6 +14,8 @@ asynchronously::
         exit()
 
     charm.start(main)
+
+or by a process of its own that attaches to PEs: see connect().
 """
 
 import atexit as _atexit
@@ -23,7 +25,8 @@ import sys as _sys
 from ._version import __version__
 from .chare import Array, Chare, Group, register
 from .charm import Charm4PyError, Future, charm
-from .errors import CancelledError, NotThreadedError, RemoteError, SegmentFullError
+from .errors import (CancelledError, NotPublishedError, NotThreadedError, RemoteError,
+                     SegmentFullError, SessionClosed)
 from .options import Options
 from .reduction import Reducer
 from .threads import coro, coro_ext, threaded
@@ -31,13 +34,17 @@ from .threads import coro, coro_ext, threaded
 charm4py_version = __version__
 
 __all__ = ['Array', 'CancelledError', 'Chare', 'Charm4PyError', 'Future', 'Group',
-           'NotThreadedError', 'Options', 'Reducer', 'RemoteError', 'SegmentFullError', 'charm',
-           'charm4py_version', 'coro', 'coro_ext', 'readonlies', 'register', 'threaded']
+           'NotPublishedError', 'NotThreadedError', 'Options', 'Reducer', 'RemoteError',
+           'SegmentFullError', 'SessionClosed', 'charm', 'charm4py_version', 'coro', 'coro_ext',
+           'readonlies', 'register', 'threaded']
 
 
 def __getattr__(name):
     if name == 'readonlies':            # asking for it says that the program uses it
         return _sys.modules[__name__ + '.charm'].readonlies()
+    if name in ('connect', 'Session'):  # not for PEs, which would pay for it
+        from . import session
+        return getattr(session, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -7,7 +7,8 @@ import sys
 import traceback
 
 from . import _c4py, classes, reduction
-from .errors import CancelledError, NotThreadedError, RemoteError, SegmentFullError
+from .errors import (CancelledError, NotThreadedError, RemoteError, RemoteTraceback,
+                     SegmentFullError)
 
 future_from = _c4py.future_from
 proxy_from = _c4py.proxy_from
@@ -46,10 +47,12 @@ def not_threaded(what, class_name, method_name):
                            'or make it an async def')
 
 
-class _Reborn:
+class _Reborn(Exception):
     """Carries an exception whose constructor does not take its args; arrives as the exception."""
 
     def __init__(self, error):
+        super().__init__(f'{type(error).__name__}: {error}')
+        self.remote_stacktrace = getattr(error, 'remote_stacktrace', None)
         self.parts = type(error), error.args, vars(error)
 
     def __reduce__(self):
@@ -202,6 +205,14 @@ def fatal(error):
     if isinstance(error, SystemExit):
         return exit_code(error.code)
     pe = _charm().myPe()
+    _report(error, pe)
+    name = type(error).__name__
+    line = f'{name}: {error}' if str(error) else name
+    return 1, f'PE {pe}: {line}'
+
+
+def _report(error, pe):
+    """Print an exception that nobody has waited for."""
     remote = getattr(error, 'remote_stacktrace', None)
     _flush()
     if isinstance(remote, tuple) and len(remote) == 2:
@@ -211,6 +222,30 @@ def fatal(error):
         text = ''.join(traceback.format_exception(type(error), error, error.__traceback__))
         print(f'PE {pe}: exception:\n{text.rstrip()}', file=sys.stderr)
     _flush()
-    name = type(error).__name__
-    line = f'{name}: {error}' if str(error) else name
-    return 1, f'PE {pe}: {line}'
+
+
+# ---- sessions ----
+
+def session_error(error):
+    """An exception on a PE of a session that nobody waits for: report it, and go on."""
+    if isinstance(error, SystemExit):
+        _charm().exit(error.code)
+    _report(error, _charm().myPe())
+
+
+def client_error(error):
+    """An exception in a callback of a client: show it where the client is, and go on."""
+    traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def show_remote(error):
+    """A client is about to raise an exception: its traceback shall show where it comes from."""
+    remote = getattr(error, 'remote_stacktrace', None)
+    if isinstance(remote, tuple) and error.__cause__ is None:
+        error.__cause__ = RemoteTraceback(f'PE {remote[0]}:\n{remote[1]}')
+
+
+def await_in_client(future):
+    """Iterator of `await future` in a client: works in a task of a running asyncio loop."""
+    from . import _asyncio
+    return _asyncio.wait(future)

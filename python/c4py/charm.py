@@ -106,6 +106,32 @@ class CharmRemote(Chare):
         from . import ending
         ending.end_of_program()
 
+    # What clients of a session ask for.
+
+    def _publish(self, name, value):
+        from . import _board
+        _board.publish(name, value)
+
+    @coro
+    def _lookup(self, name, timeout):
+        from . import _board
+        return _board.lookup(name, timeout)
+
+    def _names(self):
+        from . import _board
+        return _board.names()
+
+    def _module_path(self):
+        return sys.path
+
+    def _start_quiescence(self, callback):
+        charm.startQD(callback)
+
+    @coro
+    def _output_leaves(self):
+        from . import _board
+        _board.output_leaves()
+
 
 class Charm:
     """The runtime of this PE; there is one, `charm`.
@@ -127,6 +153,7 @@ class Charm:
         self.started = False
         self._pe = -1
         self._pes = -1
+        self._session = None
 
     # ---- start and end ----
 
@@ -149,6 +176,9 @@ class Charm:
         """
         if self.started:
             raise Charm4PyError('charm.start() was called before: it is called once')
+        if self._session is not None:
+            raise Charm4PyError(f'charm.start() in a client: this process drives {self._session!r} '
+                                'and creates chares as it is')
         if interactive:
             raise Charm4PyError('interactive mode is not in this version of c4py: run a program')
         self._check_entry(entry)
@@ -207,8 +237,14 @@ class Charm:
         _c4py.main_suspended(bag)
 
     def exit(self, exit_code=0):
-        """End the program on all PEs with an exit code; does not return."""
+        """End the program on all PEs with an exit code; does not return.
+
+        In a client it closes the session, and returns.
+        """
         from . import _runtime
+        if self._session is not None:
+            self._session.close()
+            return
         code, text = _runtime.exit_code(exit_code)
         _c4py.exit(code, text)
 
@@ -221,10 +257,33 @@ class Charm:
         traceback.print_stack(sys._getframe(1), file=sys.stderr)
         _c4py.exit(1, f'PE {self._pe}: abort: {text[:255]}')
 
+    # ---- sessions ----
+
+    def _serve_session(self):
+        """Be a PE of a session; does not return."""
+        from . import _runtime, launch
+        self.started = True
+        self._pe, self._pes = _c4py.attach(_runtime, Charm4PyError)
+        launch.forget_environment()
+        launch.prepare_streams()
+        classes.enter_session()
+        self.thisProxy = _c4py.charm_group(CharmRemote)
+        _c4py.begin()
+        _c4py.loop()
+
+    def _enter_session(self, session, pes):
+        """Be the runtime of a client."""
+        self._session, self._pes = session, pes
+        self.thisProxy = _c4py.charm_group(CharmRemote)
+
+    def _leave_session(self):
+        self._session = self.thisProxy = None
+        self._pes = -1
+
     # ---- where we are ----
 
     def myPe(self):
-        """Number of this PE, from 0; -1 before start()."""
+        """Number of this PE, from 0; -1 before start(), and in a client."""
         return self._pe
 
     def numPes(self):

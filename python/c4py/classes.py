@@ -2,7 +2,8 @@
 
 A class that can be found in its module has that place as its identity, so every PE that has the
 module knows it.  Any other one, made in a function or replaced under its name, has an identity of
-its own and travels as a pickle to the PEs that meet it.
+its own and travels as a pickle to the PEs that meet it.  So do, in a session, classes of a client's
+`__main__`, which is another one in each client, and those that its PEs cannot import.
 """
 
 import os
@@ -22,6 +23,12 @@ LOCAL_ONLY = frozenset(('wait', 'contribute', 'reduce', 'allreduce', 'migrated')
 
 _known = {}                 # class -> (ChareClass, identity, address)
 _taken = set()              # identities in use
+
+# In a session, on PEs and in clients.
+_in_session = False
+_announced = None           # in a client: classes that all PEs of its session have been told of
+_path_of_pes = None         # in a client: a function, to the PEs' module search path
+_importable = {}            # in a client: top-level module -> can PEs import the same?
 
 
 # ---- methods ----
@@ -146,21 +153,41 @@ def _enter(cls, identity, address):
     return record
 
 
+def _own_identity(cls):
+    """An identity for a class that cannot be found by its name.
+
+    In a session it is the same wherever the class is unpickled.
+    """
+    unique = os.urandom(8).hex()
+    if _in_session:                     # it may also travel inside of other pickles
+        from cloudpickle import cloudpickle
+        unique = cloudpickle._get_or_create_tracker_id(cls)
+    return f'{cls.__module__}:{cls.__qualname__}#{unique}'
+
+
+def _name_class(cls):
+    """Identity, and address or None, of a class that is not known yet."""
+    address = _address(cls) if _has_public_place(cls) else None
+    identity = f'{cls.__module__}:{address}'
+    if address is None or identity in _taken:
+        return _own_identity(cls), None
+    return identity, address
+
+
 def class_of(cls):
     """The runtime's record of a chare class, made when it is first needed.
 
     Raises Charm4PyError if `cls` is not a subclass of Chare or breaks the rules of one.
     """
     known = _known.get(cls) if isinstance(cls, type) else None
-    if known is not None:
-        return known[0]
-    _check(cls)
-    address = _address(cls)
-    identity = f'{cls.__module__}:{address}'
-    if address is None or identity in _taken:
-        address = None
-        identity = f'{cls.__module__}:{cls.__qualname__}#{os.urandom(8).hex()}'
-    return _enter(cls, identity, address)
+    if known is None:
+        _check(cls)
+        record = _enter(cls, *_name_class(cls))
+    else:
+        record = known[0]
+    if _announced is not None and cls not in _announced:
+        record = _announce(cls)
+    return record
 
 
 def register(cls):
@@ -179,13 +206,115 @@ def register_module(module):
             class_of(value)
 
 
+# ---- sessions ----
+
+def enter_session():
+    """From now on `__main__` is not the same module everywhere."""
+    global _in_session
+    _in_session = True
+
+
+def announce_to(path_of_pes):
+    """A client has joined a session, or (None) left it.
+
+    Parameters:
+        path_of_pes: function that gives the module search path of the session's PEs.
+    """
+    global _announced, _path_of_pes
+    _announced = set() if path_of_pes is not None else None
+    _path_of_pes = path_of_pes
+    _importable.clear()
+    if path_of_pes is not None:
+        enter_session()
+
+
+def _announce(cls):
+    """Tell all PEs of a class before they meet it."""
+    _announced.add(cls)
+    record, _, address = _known[cls]
+    if address is not None and not _has_public_place(cls):      # as it had in another session
+        record = _enter(cls, _own_identity(cls), None)
+    _c4py.client_send_class(record)
+    return record
+
+
+def _has_public_place(cls):
+    """Is the module of a class the same one wherever it is imported?"""
+    if not _in_session:
+        return True
+    if cls.__module__ == '__main__':
+        return False
+    if _path_of_pes is None:
+        return True
+    top = cls.__module__.partition('.')[0]
+    if top not in _importable:
+        _importable[top] = top == 'c4py' or _pes_import_the_same(top)
+    return _importable[top]
+
+
+def _pes_import_the_same(top):
+    """Would PEs of the session find a top-level module where this client has found it?"""
+    import importlib.machinery
+    spec = getattr(sys.modules.get(top), '__spec__', None)
+    if spec is None:
+        return False
+    if spec.origin in ('built-in', 'frozen'):
+        return True
+    found = importlib.machinery.PathFinder.find_spec(top, _path_of_pes())
+    return found is not None and (found.origin, list(found.submodule_search_locations or ())) \
+        == (spec.origin, list(spec.submodule_search_locations or ()))
+
+
+class _WithSource:
+    """Pickled in place of a class: the class, and its source for tracebacks if no file has it."""
+
+    def __init__(self, cls):
+        self._cls = cls
+
+    def __reduce__(self):
+        return _with_source, (self._cls, _sources(self._cls))
+
+
+def _with_source(cls, sources):
+    import linecache
+    for name, lines in sources.items():
+        linecache.cache[name] = sum(map(len, lines)), None, lines, name
+    return cls
+
+
+def _sources(cls):
+    """Lines of a notebook's cells, or of a prompt's input, that methods of a class are from."""
+    import linecache
+    names = {method.__code__.co_filename
+             for method in map(plain_function, _remote_methods(cls).values())
+             if hasattr(method, '__code__')}
+    return {name: linecache.getlines(name) for name in names if not os.path.exists(name)}
+
+
+def _pickle(cls):
+    """A class by its value, although its module may be there."""
+    import cloudpickle
+    module = sys.modules.get(cls.__module__)
+    by_value = (module is not None and module.__name__ == cls.__module__ != '__main__'
+                and cls.__module__ not in cloudpickle.list_registry_pickle_by_value())
+    if by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(_WithSource(cls))
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
 # ---- between PEs ----
 
 def describe(cls):
     """What another PE needs to know a class."""
     _, identity, address = _known[cls]
     pickled = None
-    if address is None or cls.__module__ == '__main__':
+    if address is None:
+        pickled = _pickle(cls)
+    elif cls.__module__ == '__main__':
         import cloudpickle
         pickled = cloudpickle.dumps(cls)
     return identity, cls.__module__, cls.__qualname__, address, pickled
@@ -209,4 +338,7 @@ def accept(description):
     if not is_chare_class(found):
         raise Charm4PyError(f'the program uses the class {module_name}.{qualname}, which this PE '
                             'cannot find: define it at module level, or import its module')
+    known = _known.get(found)
+    if known is not None and known[1] == identity:
+        return known[0]                 # it has come before, as part of another one
     return _enter(found, identity, address)

@@ -27,3 +27,20 @@ class SegmentFullError(Charm4PyError, MemoryError):
 
 class RemoteError(Charm4PyError):
     """Stands for an exception of another PE that cannot itself be sent."""
+
+
+class SessionClosed(Charm4PyError):
+    """The session is at its end; the text says why."""
+
+
+class NotPublishedError(Charm4PyError, KeyError):
+    """Nothing is published in the session under a name; the text says what is."""
+
+    __str__ = Charm4PyError.__str__         # KeyError would quote it
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception that was raised on another PE: its traceback there."""
+
+    def __str__(self):
+        return f'\n"""\n{self.args[0].rstrip()}\n"""'

@@ -76,7 +76,7 @@ def run_this_program():
 
 def forget_environment():
     """Take out of the environment what says that this is a PE: its children are none."""
-    for name in ('C4P_PE', 'C4P_SEGMENT', 'C4P_WAKE'):
+    for name in ('C4P_PE', 'C4P_SEGMENT', 'C4P_WAKE', 'C4P_SESSION', 'C4P_SESSION_PATH'):
         os.environ.pop(name, None)
 
 
