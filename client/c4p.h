@@ -1,26 +1,26 @@
 /*
  * libc4p: talk to a c4p daemon.
  *
- * A client is one connection to the daemon of this host. It is driven by its
- * owner: c4p_fd() becomes readable when there may be something to do, then
- * c4p_next() returns one event after the other until there is none; wait for
- * the descriptor only when c4p_next() has returned 0 after the last call of any
- * other function here. Nothing blocks but c4p_attach(), c4p_adopt(),
- * c4p_wait(), c4p_segment() and c4p_close(). A client belongs to one thread.
+ * A client is one connection to the daemon of this host. It is driven by its owner: c4p_fd()
+ * becomes readable when there may be something to do, then c4p_next() returns one event after the
+ * other until there is none; wait for the descriptor only when c4p_next() has returned 0 after the
+ * last call of any other function here. Nothing blocks but c4p_attach(), c4p_adopt(), c4p_wait(),
+ * c4p_segment() and c4p_close(). A client belongs to one thread.
  *
  *   struct c4p_client *client = c4p_attach(NULL, "name", 10000, error);
- *   c4p_submit(client, &job);           // answered by C4P_EVENT_ACCEPTED or
- * C4P_EVENT_REFUSED while (c4p_wait(client, -1) == 0) while (c4p_next(client,
- * &event) == 1)
- *           ...                         // C4P_EVENT_OUTPUT ..., at last
- * C4P_EVENT_ENDED c4p_close(client);
+ *   c4p_submit(client, &job); // answered by C4P_EVENT_ACCEPTED or C4P_EVENT_REFUSED
+ *   while (c4p_wait(client, -1) == 0)
+ *       while (c4p_next(client, &event) == 1)
+ *           ... // C4P_EVENT_OUTPUT ..., at last C4P_EVENT_ENDED
+ *   c4p_close(client);
  *
- * When the daemon goes away the client says so (C4P_EVENT_LOST) and tries to
- * reach it again for as long as it is driven; then comes C4P_EVENT_BACK. What
- * was submitted and not answered is submitted again (the daemon knows it by its
- * key: no job is made twice), and jobs that were followed are followed again
- * from where it was. Other requests without an answer are refused by the
- * library. c4p_set_reconnect() turns this off.
+ * When the daemon goes away the client says so (C4P_EVENT_LOST) and tries to reach it again for as
+ * long as it is driven; then comes C4P_EVENT_BACK. What was submitted or opened and not answered is
+ * asked again (the daemon knows it by its key: no job is made twice), and jobs that were followed
+ * are followed again from where it was: C4P_EVENT_FOLLOWING, or C4P_EVENT_REFUSED with the job, in
+ * either case of request 0. Other requests without an answer are refused by the library, before
+ * C4P_EVENT_LOST; so is what is asked while the daemon is away, but for submitting and opening, which
+ * wait for it. c4p_set_reconnect() turns this off: then C4P_EVENT_LOST is the last event.
  */
 #ifndef C4P_H
 #define C4P_H
@@ -40,16 +40,16 @@ extern "C" {
 struct c4p_client;
 
 /*
- * Attach to the daemon of a state directory; NULL: C4P_STATE_DIR, or the user's
- * own. NULL with a sentence in `error` and errno: ENOENT or ECONNREFUSED when
- * no daemon runs there.
+ * Attach to the daemon of a state directory; NULL: C4P_STATE_DIR, or the user's own. Negative
+ * timeouts never end. NULL with a sentence in `error` and errno: ENOENT or ECONNREFUSED when no
+ * daemon runs there, EACCES if it is another user's, EPERM if it refuses, ETIMEDOUT ...
  */
 C4P_API struct c4p_client *c4p_attach(const char *state_dir, const char *name, int timeout_ms,
                                       char error[C4P_ERROR_SIZE]);
 /*
- * Attach to the private daemon at the other end of a socket pair
- * (SOCK_SEQPACKET); takes `fd` over. It ends when the client is closed; if it
- * goes first, C4P_EVENT_LOST is the last event.
+ * Attach to the private daemon at the other end of a socket pair (SOCK_SEQPACKET); takes `fd` over,
+ * whatever comes of it. The daemon ends when the client is closed; if it goes first,
+ * C4P_EVENT_LOST is the last event.
  */
 C4P_API struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms,
                                      char error[C4P_ERROR_SIZE]);
@@ -59,18 +59,17 @@ C4P_API struct c4p_client *c4p_connect(const char *address, const char *name, in
 /* NULL-safe. What was sent and has not left yet is dropped. */
 C4P_API void c4p_close(struct c4p_client *client);
 
-/* Whether to look for a daemon that went away: true at first, but not for a
- * private one. */
+/* Whether to look for a daemon that went away: true at first; for a private one never. */
 C4P_API void c4p_set_reconnect(struct c4p_client *client, bool reconnect);
 
-/* Readable when c4p_next() should be called; owned by the client. Watch it for
- * reading only. */
+/* Readable when c4p_next() should be called; owned by the client, and the same for as long as that
+ * lives. Watch it for reading only. */
 C4P_API int c4p_fd(const struct c4p_client *client);
-/* Wait until c4p_next() has something: 0; -1 with errno: EAGAIN after the
- * timeout, EINTR. */
+/* Wait until c4p_next() has something: 0; -1 with errno: EAGAIN after the timeout (negative: none),
+ * EINTR. */
 C4P_API int c4p_wait(struct c4p_client *client, int timeout_ms);
-/* Who the daemon is: its host, and a number that changes with every start of
- * it. */
+/* Who the daemon is: its host (valid until c4p_next() is called), and a number that changes with
+ * every start of it. */
 C4P_API const char *c4p_host(const struct c4p_client *client);
 C4P_API uint64_t c4p_incarnation(const struct c4p_client *client);
 
@@ -88,8 +87,7 @@ struct c4p_job {
     const char *const *env;  /* NAME=VALUE, ends with NULL: all of the job's environment */
     const char *cwd;
     uint32_t pes;           /* 0: as many as are free, at least one */
-    uint64_t region_size;   /* bytes that one endpoint may have in flight; 0: the
-                             daemon decides */
+    uint64_t region_size;   /* bytes that one endpoint may have in flight; 0: the daemon decides */
     const char *name;       /* NULL: what the daemon makes of argv */
     int32_t priority;       /* higher goes first */
     uint64_t time_limit_ms; /* 0: none */
@@ -99,22 +97,20 @@ struct c4p_job {
 };
 
 /*
- * Each returns the id of the request (more than 0), which the events that
- * answer it carry, or -1 with errno: EMSGSIZE if it is larger than the protocol
- * allows, EAGAIN if too much is unsent. The answer is C4P_EVENT_REFUSED or what
- * the comment says.
+ * Each returns the id of the request (more than 0), which the events that answer it carry, or -1
+ * with errno: EMSGSIZE if it is larger than the protocol allows, EAGAIN if too much is unsent or
+ * unanswered, ENOTCONN if the daemon is gone for good. The answer is C4P_EVENT_REFUSED or what the
+ * comment says.
  */
 
 /* C4P_EVENT_ACCEPTED. */
 C4P_API int64_t c4p_submit(struct c4p_client *client, const struct c4p_job *job);
 
 struct c4p_follow_options {
-    uint64_t from; /* first piece of output that is wanted; 0: from the first one
-                    kept */
+    uint64_t from; /* first piece of output that is wanted; 0: from the first one kept */
     bool lossless; /* the PEs wait for us to keep up */
     bool input;    /* take standard input over, if nobody else has it */
-    bool resume;   /* instead of `from`: from where the last lossless follower got
-                    to */
+    bool resume;   /* instead of `from`: from where the last lossless follower got to */
 };
 
 /* C4P_EVENT_FOLLOWING, then the job's events; options NULL: all zero. */
@@ -123,13 +119,12 @@ C4P_API int64_t c4p_follow(struct c4p_client *client, uint64_t job,
 /* C4P_EVENT_DONE. */
 C4P_API int64_t c4p_unfollow(struct c4p_client *client, uint64_t job);
 /*
- * Standard input for PE 0; no more than C4P_EVENT_INPUT gave credit for, 64 KiB
- * at a time. Answered only if refused.
+ * Standard input for PE 0; no more than C4P_EVENT_INPUT gave credit for, 64 KiB at a time. Answered
+ * only if refused. EAGAIN as well while the daemon is away.
  */
 C4P_API int64_t c4p_input(struct c4p_client *client, uint64_t job, const void *data, size_t size,
                           bool eof);
-/* A piece of output has been dealt with: call it for each, in order. 0, or -1.
- */
+/* A piece of output has been dealt with: call it for each, in order. 0, or -1 with errno. */
 C4P_API int c4p_output_done(struct c4p_client *client, uint64_t job, uint64_t sequence);
 /* C4P_EVENT_DONE; the job's end comes later, to who follows it. */
 C4P_API int64_t c4p_cancel(struct c4p_client *client, uint64_t job, bool kill);
@@ -139,11 +134,9 @@ struct c4p_list_options {
     uint32_t last;        /* at most the last so many; 0: all */
 };
 
-/* C4P_EVENT_JOB for each job in the order of submission, then C4P_EVENT_DONE.
- */
+/* C4P_EVENT_JOB for each job in the order of submission, then C4P_EVENT_DONE. */
 C4P_API int64_t c4p_list(struct c4p_client *client, const struct c4p_list_options *options);
-/* The job whose id begins so, or the only one of that name: C4P_EVENT_JOB, then
- * C4P_EVENT_DONE. */
+/* The job whose id begins so, or the only one of that name: C4P_EVENT_JOB, then C4P_EVENT_DONE. */
 C4P_API int64_t c4p_find(struct c4p_client *client, const char *name);
 /* C4P_EVENT_STATUS. */
 C4P_API int64_t c4p_status(struct c4p_client *client);
@@ -153,10 +146,8 @@ C4P_API int64_t c4p_status(struct c4p_client *client);
 struct c4p_session {
     const char *name;   /* NULL: a new one, which ends when no client is in it */
     bool create;        /* make it if there is none of this name */
-    struct c4p_job job; /* how its PEs are started if it is to be made; `follow`
-                         and `tied` unused */
-    uint64_t ttl_ms;    /* how long a named one stays without a client; 0: as
-                         configured */
+    struct c4p_job job; /* how its PEs are started if it is to be made; no `follow`, no `tied` */
+    uint64_t ttl_ms;    /* how long a named one stays without a client; 0: as configured */
 };
 
 /* C4P_EVENT_ACCEPTED with the session's job, new or not. */
@@ -164,9 +155,9 @@ C4P_API int64_t c4p_open(struct c4p_client *client, const struct c4p_session *se
 /* C4P_EVENT_DONE: the session ends, for everybody. */
 C4P_API int64_t c4p_end(struct c4p_client *client, uint64_t job);
 /*
- * Enter a session's job that runs: the endpoint that we are in it, the
- * segment's descriptor and that of the router's eventfd, now the caller's.
- * Waits for the answer. 0, or -1 with a sentence in `error`.
+ * Enter a session's job that runs: the endpoint that we are in it, the segment's descriptor and
+ * that of the router's eventfd, now the caller's. Waits for the answer. 0, or -1 with a sentence in
+ * `error`.
  */
 C4P_API int c4p_segment(struct c4p_client *client, uint64_t job, uint32_t *endpoint,
                         int *segment_fd, int *wake_fd, char error[C4P_ERROR_SIZE]);
@@ -177,14 +168,11 @@ enum c4p_event_kind {
     C4P_EVENT_REFUSED = 1, /* text: why the request could not be served */
     C4P_EVENT_DONE,        /* the request was carried out */
     C4P_EVENT_ACCEPTED,    /* job */
-    C4P_EVENT_FOLLOWING,   /* job; sequence: pieces before it are kept ones; first;
-                          input */
+    C4P_EVENT_FOLLOWING,   /* job; sequence: pieces before it are kept ones; first; input */
     C4P_EVENT_STATE,       /* job, state, text (what a queued job waits for) */
     C4P_EVENT_OUTPUT,      /* job, pe, stream, sequence, data */
-    C4P_EVENT_INPUT,       /* job: `credit` more bytes may be sent, or (closed) no more
-                       are read */
-    C4P_EVENT_ENDED,       /* job, state, exit_code, text (why, may be empty), tail,
-                       data */
+    C4P_EVENT_INPUT,       /* job: `credit` more bytes may be sent, or (closed) no more are read */
+    C4P_EVENT_ENDED,       /* job, state, exit_code, text (why, may be empty), tail, data */
     C4P_EVENT_JOB,         /* job, info */
     C4P_EVENT_STATUS,      /* status */
     C4P_EVENT_LOST,        /* the daemon is gone; text */
@@ -257,15 +245,13 @@ struct c4p_event {
     const char *text; /* all pointers are valid until the next call */
     const char *data; /* output; at the end what the program says about it */
     size_t data_size;
-    const char *tail; /* at the end: the last lines that the PE named in text
-                       wrote to stderr */
+    const char *tail; /* at the end: the last lines that the PE named in text wrote to stderr */
     size_t tail_size;
     const struct c4p_job_info *info;
     const struct c4p_daemon_status *status;
 };
 
-/* The next event: 1; 0 if there is none now; -1 with errno EBADMSG for one that
- * makes no sense. */
+/* The next event: 1; 0 if there is none now; -1 with errno EBADMSG for one that makes no sense. */
 C4P_API int c4p_next(struct c4p_client *client, struct c4p_event *event);
 
 #ifdef __cplusplus

@@ -1,268 +1,131 @@
+#define _GNU_SOURCE
+#include "client/client.h"
+
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <zmq.h>
+#include <unistd.h>
 
-#include "client/c4p.h"
-#include "proto/control.h"
-#include "proto/control.pb-c.h"
+#include "proto/place.h"
 
-/* A window of output and the few events beside it, or the input that there is credit for. */
-#define QUEUE_LIMIT 1024
+/* ---- life ---- */
 
-/* Pieces of output acknowledged together: well inside the window. */
-#define ACK_EVERY (CONTROL_OUTPUT_WINDOW / 4)
+static struct c4p_client *client_create(const char *directory, const char *name)
+{
+    struct c4p_client *client = calloc(1, sizeof(*client));
+    int rc;
 
-struct c4p_client {
-    void *zmq;
-    void *socket;
-    int fd;
-    uint32_t version;
-    uint64_t incarnation;
-    uint64_t last_id;
-    uint64_t unacknowledged;
-    char *host;
-    C4p__Event *event; /* what c4p_next() returned last */
-};
+    if (client == NULL)
+        return NULL;
+    rc = link_open(client);
+    client->name = strdup(name != NULL ? name : "");
+    client->host = strdup("");
+    client->directory = directory != NULL ? strdup(directory) : NULL;
+    client->reconnect = directory != NULL;
+    if (rc == 0 && client->name != NULL && client->host != NULL &&
+        (directory == NULL || client->directory != NULL))
+        return client;
+    c4p_close(client);
+    return NULL;
+}
 
 static void event_drop(struct c4p_client *client)
 {
     if (client->event != NULL)
         c4p__event__free_unpacked(client->event, NULL);
     client->event = NULL;
+    free(client->scratch);
+    client->scratch = NULL;
 }
 
-/* ---- sending ---- */
-
-static int64_t request_send(struct c4p_client *client, C4p__Request__BodyCase body, void *message)
+void c4p_close(struct c4p_client *client)
 {
-    C4p__Request request = C4P__REQUEST__INIT;
-    zmq_msg_t frame;
-    size_t size;
-    int rc;
+    int saved = errno;
 
-    request.id = ++client->last_id;
-    request.body_case = body;
-    request.hello = message; /* the members of the union are all pointers */
-    size = c4p__request__get_packed_size(&request);
-    if (size > CONTROL_MAX_MESSAGE) {
-        errno = EMSGSIZE;
-        return -1;
-    }
-    if (zmq_msg_init_size(&frame, size) != 0)
-        return -1;
-    c4p__request__pack(&request, zmq_msg_data(&frame));
-    do
-        rc = zmq_msg_send(&frame, client->socket, ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0) {
-        zmq_msg_close(&frame);
-        return -1;
-    }
-    return (int64_t)request.id;
-}
-
-static size_t list_length(const char *const *list)
-{
-    size_t length = 0;
-
-    while (list[length] != NULL)
-        length++;
-    return length;
-}
-
-/* Borrow a list of strings as protobuf-c wants it. */
-static ProtobufCBinaryData *list_borrow(const char *const *list, size_t length)
-{
-    ProtobufCBinaryData *data = calloc(length + 1, sizeof(*data));
-
-    for (size_t i = 0; data != NULL && i < length; i++) {
-        data[i].data = (uint8_t *)(uintptr_t)list[i];
-        data[i].len = strlen(list[i]);
-    }
-    return data;
-}
-
-int64_t c4p_submit(struct c4p_client *client, const struct c4p_job *job)
-{
-    C4p__Submit submit = C4P__SUBMIT__INIT;
-    int64_t rc = -1;
-
-    submit.n_argv = list_length(job->argv);
-    submit.argv = list_borrow(job->argv, submit.n_argv);
-    submit.n_env = list_length(job->env);
-    submit.env = list_borrow(job->env, submit.n_env);
-    submit.cwd.data = (uint8_t *)(uintptr_t)job->cwd;
-    submit.cwd.len = strlen(job->cwd);
-    submit.pes = job->pes;
-    submit.region_size = job->region_size;
-    submit.follow = job->follow;
-    if (submit.argv != NULL && submit.env != NULL)
-        rc = request_send(client, C4P__REQUEST__BODY_SUBMIT, &submit);
-    free(submit.argv);
-    free(submit.env);
-    return rc;
-}
-
-int64_t c4p_follow(struct c4p_client *client, uint64_t job,
-                   const struct c4p_follow_options *options)
-{
-    C4p__Follow follow = C4P__FOLLOW__INIT;
-
-    follow.job = job;
-    (void)options;
-    return request_send(client, C4P__REQUEST__BODY_FOLLOW, &follow);
-}
-
-int64_t c4p_input(struct c4p_client *client, uint64_t job, const void *data, size_t size, bool eof)
-{
-    C4p__Input input = C4P__INPUT__INIT;
-
-    input.job = job;
-    input.data.data = (uint8_t *)(uintptr_t)data;
-    input.data.len = size;
-    input.eof = eof;
-    return request_send(client, C4P__REQUEST__BODY_INPUT, &input);
-}
-
-int c4p_output_done(struct c4p_client *client, uint64_t job, uint64_t sequence)
-{
-    C4p__OutputAck ack = C4P__OUTPUT_ACK__INIT;
-
-    if (++client->unacknowledged < ACK_EVERY)
-        return 0;
-    ack.job = job;
-    ack.sequence = sequence;
-    if (request_send(client, C4P__REQUEST__BODY_OUTPUT_ACK, &ack) < 0)
-        return -1;
-    client->unacknowledged = 0;
-    return 0;
-}
-
-int64_t c4p_cancel(struct c4p_client *client, uint64_t job, bool kill)
-{
-    C4p__Cancel cancel = C4P__CANCEL__INIT;
-
-    cancel.job = job;
-    cancel.kill = kill;
-    return request_send(client, C4P__REQUEST__BODY_CANCEL, &cancel);
-}
-
-/* ---- receiving ---- */
-
-/* Take a frame and decode it into client->event. 1, 0 if there is none, -1 with errno. */
-static int event_receive(struct c4p_client *client)
-{
-    zmq_msg_t frame;
-
+    if (client == NULL)
+        return;
     event_drop(client);
-    zmq_msg_init(&frame);
-    if (zmq_msg_recv(&frame, client->socket, ZMQ_DONTWAIT) < 0) {
-        int saved = errno;
-
-        zmq_msg_close(&frame);
-        errno = saved;
-        return saved == EAGAIN || saved == EINTR ? 0 : -1;
-    }
-    if (zmq_msg_size(&frame) <= CONTROL_MAX_MESSAGE)
-        client->event = c4p__event__unpack(NULL, zmq_msg_size(&frame), zmq_msg_data(&frame));
-    zmq_msg_close(&frame);
-    if (client->event == NULL) {
-        errno = EBADMSG;
-        return -1;
-    }
-    return 1;
+    link_close(client);
+    requests_forget_all(client);
+    followed_forget_all(client);
+    free(client->directory);
+    free(client->name);
+    free(client->host);
+    free(client);
+    errno = saved;
 }
 
-static void bytes_take(const ProtobufCBinaryData *bytes, const char **data, size_t *size)
+/* The link was tried: the client, or NULL with the sentence and errno. */
+static struct c4p_client *client_finish(struct c4p_client *client, int rc,
+                                        char error[C4P_ERROR_SIZE])
 {
-    *data = bytes->len > 0 ? (const char *)bytes->data : "";
-    *size = bytes->len;
-}
-
-/* False if the state is none that we know. */
-static bool state_take(struct c4p_event *event, C4p__JobState state)
-{
-    event->state = (enum c4p_state)state;
-    return (unsigned)state <= C4P_STATE_CANCELLED;
-}
-
-static bool event_fill(struct c4p_event *event, const C4p__Event *message)
-{
-    switch (message->body_case) {
-    case C4P__EVENT__BODY_REFUSED:
-        event->kind = C4P_EVENT_REFUSED;
-        event->text = message->refused->reason;
-        return true;
-    case C4P__EVENT__BODY_ACCEPTED:
-        event->kind = C4P_EVENT_ACCEPTED;
-        event->job = message->accepted->job;
-        return true;
-    case C4P__EVENT__BODY_FOLLOWING:
-        event->kind = C4P_EVENT_FOLLOWING;
-        event->job = message->following->job;
-        return true;
-    case C4P__EVENT__BODY_STATE:
-        event->kind = C4P_EVENT_STATE;
-        event->job = message->state->job;
-        return state_take(event, message->state->state);
-    case C4P__EVENT__BODY_OUTPUT:
-        event->kind = C4P_EVENT_OUTPUT;
-        event->job = message->output->job;
-        event->pe = message->output->pe;
-        event->stream = (enum c4p_stream)message->output->stream;
-        event->sequence = message->output->sequence;
-        bytes_take(&message->output->data, &event->data, &event->data_size);
-        return (unsigned)event->stream <= C4P_STREAM_STDERR;
-    case C4P__EVENT__BODY_INPUT_CREDIT:
-        event->kind = C4P_EVENT_INPUT;
-        event->job = message->input_credit->job;
-        event->credit = message->input_credit->bytes;
-        event->closed = message->input_credit->closed;
-        return true;
-    case C4P__EVENT__BODY_ENDED:
-        event->kind = C4P_EVENT_ENDED;
-        event->job = message->ended->job;
-        event->exit_code = message->ended->exit_code;
-        event->text = message->ended->message;
-        bytes_take(&message->ended->tail, &event->tail, &event->tail_size);
-        bytes_take(&message->ended->text, &event->data, &event->data_size);
-        return state_take(event, message->ended->state);
-    default:
-        return false;
-    }
-}
-
-int c4p_next(struct c4p_client *client, struct c4p_event *event)
-{
-    int rc = event_receive(client);
-
-    memset(event, 0, sizeof(*event));
-    event->text = event->data = event->tail = "";
-    if (rc != 1)
-        return rc;
-    if (!event_fill(event, client->event)) {
-        errno = EBADMSG;
-        return -1;
-    }
-    return 1;
-}
-
-int c4p_wait(struct c4p_client *client, int timeout_ms)
-{
-    zmq_pollitem_t item = {client->socket, 0, ZMQ_POLLIN, 0};
-    int rc = zmq_poll(&item, 1, timeout_ms);
-
     if (rc == 0)
-        errno = EAGAIN;
-    return rc > 0 ? 0 : -1;
+        return client;
+    memcpy(error, client->error, C4P_ERROR_SIZE);
+    c4p_close(client);
+    return NULL;
+}
+
+static struct c4p_client *no_client(char error[C4P_ERROR_SIZE])
+{
+    snprintf(error, C4P_ERROR_SIZE, "a client cannot be made: %s", strerror(errno));
+    return NULL;
+}
+
+struct c4p_client *c4p_attach(const char *state_dir, const char *name, int timeout_ms,
+                              char error[C4P_ERROR_SIZE])
+{
+    char directory[PATH_MAX], reason[PLACE_ERROR_SIZE];
+    struct c4p_client *client;
+    int rc = state_dir != NULL ? place_given_dir(state_dir, directory, reason)
+                               : place_state_dir(directory, reason);
+
+    if (rc != 0) {
+        snprintf(error, C4P_ERROR_SIZE, "%s", reason);
+        errno = EINVAL;
+        return NULL;
+    }
+    client = client_create(directory, name);
+    if (client == NULL)
+        return no_client(error);
+    return client_finish(client, link_establish(client, timeout_ms), error);
+}
+
+struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms, char error[C4P_ERROR_SIZE])
+{
+    struct c4p_client *client = client_create(NULL, name);
+
+    if (client == NULL) {
+        close(fd);
+        return no_client(error);
+    }
+    client->door = fd;
+    return client_finish(client, link_establish(client, timeout_ms), error);
+}
+
+struct c4p_client *c4p_connect(const char *address, const char *name, int timeout_ms,
+                               char error[C4P_ERROR_SIZE])
+{
+    struct c4p_client *client = client_create(NULL, name);
+
+    if (client == NULL)
+        return no_client(error);
+    return client_finish(client, link_establish_at(client, address, timeout_ms), error);
+}
+
+void c4p_set_reconnect(struct c4p_client *client, bool reconnect)
+{
+    client->reconnect = reconnect && client->directory != NULL;
+    if (!client->reconnect && client->link != LINK_UP && client->link != LINK_ENDING)
+        link_give_up(client);
 }
 
 int c4p_fd(const struct c4p_client *client)
 {
-    return client->fd;
+    return client->epoll;
 }
 
 const char *c4p_host(const struct c4p_client *client)
@@ -275,121 +138,246 @@ uint64_t c4p_incarnation(const struct c4p_client *client)
     return client->incarnation;
 }
 
-/* ---- connecting ---- */
+/* ---- what the library says itself ---- */
 
-static int socket_open(struct c4p_client *client, const char *address)
+static void lost_tell(struct c4p_client *client, struct c4p_event *event)
 {
-    const int queue = QUEUE_LIMIT, linger = 0;
-    const int64_t limit = CONTROL_MAX_MESSAGE;
-    size_t size = sizeof(client->fd);
-
-    client->zmq = zmq_ctx_new();
-    if (client->zmq == NULL)
-        return -1;
-    client->socket = zmq_socket(client->zmq, ZMQ_DEALER);
-    if (client->socket == NULL)
-        return -1;
-    zmq_setsockopt(client->socket, ZMQ_SNDHWM, &queue, sizeof(queue));
-    zmq_setsockopt(client->socket, ZMQ_RCVHWM, &queue, sizeof(queue));
-    zmq_setsockopt(client->socket, ZMQ_LINGER, &linger, sizeof(linger));
-    zmq_setsockopt(client->socket, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
-    if (zmq_connect(client->socket, address) != 0)
-        return -1;
-    return zmq_getsockopt(client->socket, ZMQ_FD, &client->fd, &size);
+    client->lost_untold = false;
+    event->kind = C4P_EVENT_LOST;
+    snprintf(client->notice, sizeof(client->notice),
+             client->link == LINK_OVER
+                 ? "the daemon on %.200s is gone"
+                 : "the daemon on %.200s is gone: waiting for it to come back",
+             client->host);
+    event->text = client->notice;
 }
 
-static int64_t now_ms(void)
+static void doomed_tell(struct c4p_client *client, struct c4p_event *event, struct request *request)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    event->kind = C4P_EVENT_REFUSED;
+    if (request->kind == C4P__REQUEST__BODY_UNFOLLOW)
+        event->kind = C4P_EVENT_DONE; /* nobody follows over a connection that is gone */
+    else
+        event->text = "the daemon went away before it could answer: ask again when it is back";
+    event->request = (int64_t)request->id;
+    event->job = request->job;
+    request_forget(client, request);
 }
 
-/* Wait for the first frame. */
-static int answer_wait(struct c4p_client *client, int timeout_ms)
+/* Answers before the loss: that is the last event where there is no way back. */
+static bool notice_take(struct c4p_client *client, struct c4p_event *event)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    struct request *request = request_doomed(client);
 
+    if (request != NULL) {
+        doomed_tell(client, event, request);
+    } else if (client->lost_untold) {
+        lost_tell(client, event);
+    } else if (client->back_untold) {
+        client->back_untold = false;
+        event->kind = C4P_EVENT_BACK;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* ---- what becomes of an event ---- */
+
+/* What the caller gets of it. True: nothing. */
+typedef bool event_watcher(struct c4p_client *client, struct c4p_event *event,
+                           struct request *request);
+
+static bool accepted_watch(struct c4p_client *client, struct c4p_event *event,
+                           struct request *request)
+{
+    if (request != NULL && request->follow)
+        followed_keep(client, request, event->job);
+    return false;
+}
+
+static bool following_watch(struct c4p_client *client, struct c4p_event *event,
+                            struct request *request)
+{
+    struct followed *followed = followed_by_request(client, client->event->id);
+
+    if (request != NULL)
+        followed = followed_keep(client, request, event->job);
+    if (followed == NULL)
+        return false;
+    if (event->first > followed->next)
+        followed->next = event->first;
+    followed->follow_id = 0;
+    return false;
+}
+
+static bool output_watch(struct c4p_client *client, struct c4p_event *event,
+                         struct request *request)
+{
+    struct followed *followed = followed_find(client, event->job);
+
+    (void)request;
+    if (followed == NULL)
+        return false;
+    if (event->sequence < followed->next)
+        return true;
+    followed->next = event->sequence + 1;
+    return false;
+}
+
+static bool ended_watch(struct c4p_client *client, struct c4p_event *event, struct request *request)
+{
+    struct followed *followed = followed_find(client, event->job);
+
+    (void)request;
+    if (followed != NULL)
+        followed_forget(client, followed);
+    return false;
+}
+
+static bool done_watch(struct c4p_client *client, struct c4p_event *event, struct request *request)
+{
+    struct followed *followed = request != NULL ? followed_find(client, request->job) : NULL;
+
+    if (request != NULL)
+        event->job = request->job;
+    if (followed != NULL && request->kind == C4P__REQUEST__BODY_UNFOLLOW)
+        followed_forget(client, followed);
+    return false;
+}
+
+/* What the library asked by itself has no request: a job cannot be followed again, or an
+ * acknowledgement came too late for anybody to care. */
+static bool refused_watch(struct c4p_client *client, struct c4p_event *event,
+                          struct request *request)
+{
+    struct followed *followed = followed_by_request(client, client->event->id);
+
+    if (request != NULL)
+        event->job = request->job;
+    if (followed == NULL)
+        return (client->event->id & OWN_ID) != 0;
+    event->job = followed->job;
+    followed_forget(client, followed);
+    return false;
+}
+
+static event_watcher *const watchers[] = {
+    [C4P_EVENT_REFUSED] = refused_watch,
+    [C4P_EVENT_ACCEPTED] = accepted_watch,
+    [C4P_EVENT_FOLLOWING] = following_watch,
+    [C4P_EVENT_OUTPUT] = output_watch,
+    [C4P_EVENT_ENDED] = ended_watch,
+    [C4P_EVENT_DONE] = done_watch,
+    [C4P_EVENT_BACK] = NULL,
+};
+
+/* True: this one is not for the caller. */
+static bool event_watch(struct c4p_client *client, struct c4p_event *event)
+{
+    struct request *request = request_find(client, client->event->id);
+    bool hidden = event->kind == 0;
+
+    if (watchers[event->kind] != NULL)
+        hidden = watchers[event->kind](client, event, request);
+    if (request != NULL && event->kind != C4P_EVENT_JOB && event->kind != 0)
+        request_forget(client, request);
+    return hidden;
+}
+
+/* ---- taking events ---- */
+
+static void event_clear(struct c4p_event *event)
+{
+    memset(event, 0, sizeof(*event));
+    event->text = event->data = event->tail = "";
+}
+
+static bool jobs_remain(const struct c4p_client *client)
+{
+    const C4p__Event *event = client->event;
+
+    return event != NULL && event->body_case == C4P__EVENT__BODY_JOBS &&
+           client->jobs_told <= event->jobs->n_jobs;
+}
+
+/* An event of the daemon: 1; 0: none; -1. */
+static int mail_take(struct c4p_client *client, struct c4p_event *event)
+{
     for (;;) {
-        int rc = event_receive(client);
-        int64_t left = deadline - now_ms();
+        if (!jobs_remain(client)) {
+            int rc;
 
-        if (rc != 0)
-            return rc;
-        if (left <= 0) {
-            errno = ETIMEDOUT;
+            event_drop(client);
+            client->jobs_told = 0;
+            if (client->link != LINK_UP && client->link != LINK_ENDING)
+                return 0;
+            rc = link_receive(client);
+            if (rc != 1)
+                return rc;
+        }
+        event_clear(event);
+        if (!event_fill(client, event)) {
+            client->jobs_told = SIZE_MAX;
+            errno = EBADMSG;
             return -1;
         }
-        if (c4p_wait(client, (int)left) != 0 && errno != EINTR && errno != EAGAIN)
+        if (!event_watch(client, event))
+            return 1;
+    }
+}
+
+/* Send what waited for room, or for a quiet moment. True: sending may have brought something in. */
+static bool client_flush(struct c4p_client *client)
+{
+    bool any = requests_flush(client);
+
+    return followed_flush(client) || any;
+}
+
+int c4p_next(struct c4p_client *client, struct c4p_event *event)
+{
+    int rc;
+
+    client->idle = false;
+    do {
+        event_clear(event);
+        if (!jobs_remain(client) && notice_take(client, event))
+            return 1;
+        rc = mail_take(client, event);
+        if (rc != 0)
+            return rc;
+    } while (client_flush(client) || link_advance(client));
+    client->idle = true;
+    event_clear(event);
+    return 0;
+}
+
+static bool has_news(struct c4p_client *client)
+{
+    return client->doomed > 0 || client->lost_untold || client->back_untold ||
+           jobs_remain(client) ||
+           ((client->link == LINK_UP || client->link == LINK_ENDING) && link_has_mail(client));
+}
+
+int c4p_wait(struct c4p_client *client, int timeout_ms)
+{
+    struct pollfd poller = {client->epoll, POLLIN, 0};
+    int64_t deadline = client_now_ms() + timeout_ms;
+
+    for (;;) {
+        int64_t left = deadline - client_now_ms();
+
+        client_flush(client);
+        if (has_news(client))
+            return 0;
+        if (link_advance(client))
+            continue;
+        if (timeout_ms >= 0 && left <= 0) {
+            errno = EAGAIN;
+            return -1;
+        }
+        if (poll(&poller, 1, timeout_ms < 0 ? -1 : (int)left) < 0)
             return -1;
     }
-}
-
-static int greet(struct c4p_client *client, const char *name, int timeout_ms,
-                 char error[C4P_ERROR_SIZE])
-{
-    C4p__Hello hello = C4P__HELLO__INIT;
-    const C4p__Welcome *welcome;
-
-    hello.min_version = CONTROL_MIN_VERSION;
-    hello.max_version = CONTROL_MAX_VERSION;
-    hello.name = (char *)(uintptr_t)name;
-    if (request_send(client, C4P__REQUEST__BODY_HELLO, &hello) < 0 ||
-        answer_wait(client, timeout_ms) != 1) {
-        snprintf(error, C4P_ERROR_SIZE, "no answer from the daemon: %s",
-                 errno == EBADMSG ? "it speaks another protocol" : strerror(errno));
-        return -1;
-    }
-    if (client->event->body_case == C4P__EVENT__BODY_REFUSED) {
-        snprintf(error, C4P_ERROR_SIZE, "the daemon refuses: %s", client->event->refused->reason);
-        return -1;
-    }
-    welcome = client->event->welcome;
-    if (client->event->body_case != C4P__EVENT__BODY_WELCOME ||
-        control_version_choose(welcome->version, welcome->version) == 0) {
-        snprintf(error, C4P_ERROR_SIZE,
-                 "the daemon wants a version of the control protocol that is not among ours, %d to "
-                 "%d: use a daemon of the same release",
-                 CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
-        return -1;
-    }
-    client->version = welcome->version;
-    client->incarnation = welcome->incarnation;
-    client->host = strdup(welcome->host);
-    return client->host == NULL ? -1 : 0;
-}
-
-struct c4p_client *c4p_connect(const char *address, const char *name, int timeout_ms,
-                               char error[C4P_ERROR_SIZE])
-{
-    struct c4p_client *client = calloc(1, sizeof(*client));
-
-    snprintf(error, C4P_ERROR_SIZE, "out of memory");
-    if (client == NULL)
-        return NULL;
-    if (socket_open(client, address) != 0) {
-        snprintf(error, C4P_ERROR_SIZE, "cannot connect to %.100s: %s", address,
-                 zmq_strerror(errno));
-        c4p_close(client);
-        return NULL;
-    }
-    if (greet(client, name, timeout_ms, error) != 0) {
-        c4p_close(client);
-        return NULL;
-    }
-    return client;
-}
-
-void c4p_close(struct c4p_client *client)
-{
-    if (client == NULL)
-        return;
-    event_drop(client);
-    if (client->socket != NULL)
-        zmq_close(client->socket);
-    if (client->zmq != NULL)
-        zmq_ctx_term(client->zmq);
-    free(client->host);
-    free(client);
 }
