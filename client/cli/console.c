@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/cli/describe.h"
+
 #define INPUT_PIECE (64u << 10)
 
 /* A terminal gives no sign when we come to its foreground: look now and then. */
@@ -71,6 +73,17 @@ static void say_lines(struct console *console, const char *data, size_t size)
         say_text(console, "\n", 1);
 }
 
+/* What was put into console->json goes to standard output. */
+static void json_out(struct console *console)
+{
+    progress_hide(&console->progress);
+    if (console->json.failed)
+        console->outlets[0].error = ENOMEM;
+    else
+        outlet_put(&console->outlets[0], console->json.text, console->json.size);
+    json_reset(&console->json);
+}
+
 void console_leave(struct console *console, int exit_code)
 {
     console->ended = true;
@@ -81,8 +94,13 @@ void console_leave(struct console *console, int exit_code)
 
 static void gap_tell(struct console *console, uint64_t pieces)
 {
-    console_say(console, "(%" PRIu64 " piece%s of output %s not kept any more)", pieces,
-                pieces == 1 ? "" : "s", pieces == 1 ? "is" : "are");
+    if (console->as_json) {
+        describe_gap(&console->json, console->job, pieces);
+        json_out(console);
+    } else {
+        console_say(console, "(%" PRIu64 " piece%s of output %s not kept any more)", pieces,
+                    pieces == 1 ? "" : "s", pieces == 1 ? "is" : "are");
+    }
 }
 
 void console_print(struct console *console, const struct c4p_event *event)
@@ -91,13 +109,18 @@ void console_print(struct console *console, const struct c4p_event *event)
         gap_tell(console, event->sequence - console->expected);
     console->expected = event->sequence + 1;
     progress_hide(&console->progress);
-    printer_put(&console->printer, event->pe, event->stream, event->data, event->data_size);
+    if (console->as_json) {
+        describe_output(&console->json, event);
+        json_out(console);
+    } else {
+        printer_put(&console->printer, event->pe, event->stream, event->data, event->data_size);
+    }
 }
 
 /* A piece was put into an outlet: it is dealt with when it is written. */
 static void unwritten_add(struct console *console, const struct c4p_event *event)
 {
-    unsigned output = console->printer.joined ? 0 : event->stream;
+    unsigned output = console->as_json || console->printer.joined ? 0 : event->stream;
     unsigned last = (console->unwritten_first + console->unwritten_count) % CONSOLE_UNWRITTEN;
 
     console->unwritten[last] =
@@ -185,23 +208,45 @@ static void on_ended(struct console *console, const struct c4p_event *event)
 {
     progress_stop(&console->progress);
     console->state = event->state;
+    if (console->manner->ending != NULL)
+        console->manner->ending(console);
     console_leave(console, exit_code_of(event->exit_code));
     if (event->state == C4P_STATE_CANCELLED && console->interrupts > 0)
         console->exit_code = 128 + console->interrupt;
-    end_tell(console, event);
-    if (console->manner->over != NULL)
-        console->manner->over(console, event);
+    if (console->as_json) {
+        describe_ended(&console->json, event);
+        json_out(console);
+    } else {
+        end_tell(console, event);
+    }
 }
 
 static void on_state(struct console *console, const struct c4p_event *event)
 {
+    char id[C4P_ID_SIZE], text[PROGRESS_SIZE];
+
     console->state = event->state;
+    if (console->as_json) {
+        describe_state(&console->json, event);
+        json_out(console);
+    }
+    if (event->state != C4P_STATE_QUEUED || event->text[0] == '\0') {
+        progress_stop(&console->progress);
+        return;
+    }
+    snprintf(text, sizeof(text), "c4py: job %s %s%s", c4p_id_format(console->job, id),
+             strncmp(event->text, "waits", 5) == 0 ? "" : "waits: ", event->text);
+    progress_wait(&console->progress, text, now_ms());
 }
 
 static void on_accepted(struct console *console, const struct c4p_event *event)
 {
     console->accepted = true;
     console->job = event->job;
+    if (console->as_json) {
+        describe_accepted(&console->json, event->job);
+        json_out(console);
+    }
     if (console->interrupts > 0)
         cancel(console, console->interrupts > 1);
 }
@@ -216,8 +261,10 @@ static void on_following(struct console *console, const struct c4p_event *event)
 
 static void on_refused(struct console *console, const struct c4p_event *event)
 {
+    bool unknown = event->request == 0 && event->job != 0; /* to a daemon that came back */
+
     console_say(console, "%s", event->text);
-    if (!console->accepted)
+    if (!console->accepted || unknown)
         console_leave(console, 1);
 }
 
@@ -495,6 +542,7 @@ void console_open(struct console *console, const struct console_manner *manner,
     console->watched = -1;
     console->expected = 1;
     console->exit_code = 1;
+    console->as_json = options->json;
     console->input_is_terminal = isatty(STDIN_FILENO);
     outlet_init(&console->outlets[0], STDOUT_FILENO);
     outlet_init(&console->outlets[1], STDERR_FILENO);
@@ -513,6 +561,7 @@ int console_close(struct console *console)
     if (error != 0)
         console->exit_code = error == EPIPE ? 128 + SIGPIPE : 1;
     c4p_close(console->client);
+    json_free(&console->json);
     outlet_free(&console->outlets[0]);
     outlet_free(&console->outlets[1]);
     return console->exit_code;

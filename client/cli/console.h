@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "client/c4p.h"
+#include "client/cli/json.h"
 #include "client/cli/options.h"
 #include "client/cli/outlet.h"
 #include "client/cli/printer.h"
@@ -37,8 +38,8 @@ struct console_manner {
     bool (*following)(struct console *console, const struct c4p_event *event);
     /* A piece of output, instead of printing it; true: that was all. May be NULL. */
     bool (*output)(struct console *console, const struct c4p_event *event);
-    /* The end, after it was printed. May be NULL. */
-    void (*over)(struct console *console, const struct c4p_event *event);
+    /* The end, before it is printed. May be NULL. */
+    void (*ending)(struct console *console);
 };
 
 struct console {
@@ -57,6 +58,8 @@ struct console {
     int interrupts; /* signals that ask us to end */
     int interrupt;  /* the first of them */
 
+    bool as_json;
+    struct json json;
     struct printer printer;
     struct progress progress;
     struct outlet outlets[2];

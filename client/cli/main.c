@@ -1,7 +1,9 @@
 /*
  * c4py, the command of c4p.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +19,10 @@ static const struct command_row {
     const struct command_line *line;
     int (*main)(const struct options *options);
 } commands[] = {
-    {&run_line, run_main},
+    {&run_line, run_main},       {&submit_line, submit_main}, {&jobs_line, jobs_main},
+    {&status_line, status_main}, {&logs_line, logs_main},     {&attach_line, attach_main},
+    {&wait_line, wait_main},     {&cancel_line, cancel_main}, {&sessions_line, sessions_main},
+    {&end_line, end_main},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
@@ -25,9 +30,10 @@ static const struct command_row {
 static void help_print(void)
 {
     fputs("usage: c4py run [options] [--] app.py [arguments ...]\n"
+          "       c4py submit [options] [--] app.py [arguments ...]\n"
           "       c4py COMMAND --help\n"
           "\n"
-          "Run Python programs of chares.\n"
+          "Run Python programs of chares: by themselves, or by the daemon of this host, c4pd(8).\n"
           "\n"
           "commands:\n",
           stdout);
@@ -51,6 +57,15 @@ static void standard_streams_open(void)
         close(fd);
 }
 
+/* What was printed may not have been written. */
+static int output_check(int rc)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return rc;
+    fprintf(stderr, "c4py: standard output: %s\n", strerror(errno));
+    return rc != 0 ? rc : 1;
+}
+
 static int command_run(const struct command_row *command, char **arguments)
 {
     struct options options;
@@ -60,9 +75,9 @@ static int command_run(const struct command_row *command, char **arguments)
         return rc;
     if (options.help) {
         options_help(command->line);
-        return 0;
+        return output_check(0);
     }
-    return command->main(&options);
+    return output_check(command->main(&options));
 }
 
 static int unknown_command(const char *word)
@@ -90,6 +105,7 @@ int main(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "";
 
     standard_streams_open();
+    setlocale(LC_CTYPE, ""); /* how wide characters are */
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         help_print();
         return 0;

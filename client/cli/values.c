@@ -175,17 +175,30 @@ int set_timeout(struct options *options, const struct option_row *row, const cha
     return 0;
 }
 
-int set_count(struct options *options, const struct option_row *row, const char *typed,
-              const char *value)
+static int count_take(uint32_t *count, const char *typed, const char *value, const char *what,
+                      uint32_t least)
 {
     char *end;
-    long long count;
+    long long number;
 
     errno = 0;
-    count = strtoll(value, &end, 10);
-    if (end == value || *end != '\0' || errno == ERANGE || count < 0 || count >= UINT32_MAX)
-        return usage_error(typed, "%s is not a number of %s (give 0 or more)", value,
-                           row->member == offsetof(struct options, tail) ? "lines" : "jobs");
-    *(uint32_t *)member(options, row) = (uint32_t)count;
+    number = strtoll(value, &end, 10);
+    if (end == value || *end != '\0' || errno == ERANGE || number < least || number >= UINT32_MAX)
+        return usage_error(typed, "%s is not a number of %s (give %u or more)", value, what, least);
+    *count = (uint32_t)number;
     return 0;
+}
+
+int set_last(struct options *options, const struct option_row *row, const char *typed,
+             const char *value)
+{
+    (void)row;
+    return count_take(&options->last, typed, value, "jobs", 1);
+}
+
+int set_tail(struct options *options, const struct option_row *row, const char *typed,
+             const char *value)
+{
+    (void)row;
+    return count_take(&options->tail, typed, value, "lines", 0);
 }

@@ -12,7 +12,6 @@ typedef int option_setter(struct options *options, const struct option_row *row,
 option_setter set_flag; /* the bool at row->member is true */
 option_setter set_text; /* the string at row->member is what was typed */
 option_setter set_pes, set_segment_size, set_env, set_log_level, set_name, set_priority,
-    set_time_limit, set_timeout;
-option_setter set_count; /* the uint32_t at row->member is a number of something */
+    set_time_limit, set_timeout, set_last, set_tail;
 
 #endif
