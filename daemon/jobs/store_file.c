@@ -25,34 +25,37 @@
 #define TEXT_OF(number) #number
 #define NUMBER_TEXT(number) TEXT_OF(number)
 
-/* Columns that are asked for most come first. The request is apart: it never changes, and an end
- * that is recorded on a full disk should not write it once more. */
+/*
+ * Columns that are asked for most come first. The request is apart: it never changes, and an end
+ * that is recorded on a full disk should not write it once more.
+ */
+#define TABLE_JOB                                                                                  \
+    "CREATE TABLE job (sequence INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE,"                  \
+    " state INTEGER NOT NULL, session INTEGER NOT NULL, pes INTEGER NOT NULL,"                     \
+    " priority INTEGER NOT NULL, submitted INTEGER NOT NULL, started INTEGER NOT NULL,"            \
+    " ended INTEGER NOT NULL, exit_code INTEGER NOT NULL, checksum INTEGER NOT NULL,"              \
+    " end_checksum INTEGER NOT NULL, key BLOB UNIQUE, name TEXT NOT NULL,"                         \
+    " message TEXT NOT NULL, tail BLOB NOT NULL, text BLOB NOT NULL)"
+#define TABLE_REQUEST "CREATE TABLE request (sequence INTEGER PRIMARY KEY, request BLOB NOT NULL)"
+#define TABLE_QUARANTINE                                                                           \
+    "CREATE TABLE quarantine (number INTEGER PRIMARY KEY, reason TEXT, moved INTEGER, sequence,"   \
+    " id, key, state, session, pes, priority, submitted, started, ended, exit_code, name,"         \
+    " message, tail, text, checksum, end_checksum, request)"
+
 static const char schema[] =
     "BEGIN;"
     "PRAGMA application_id = " NUMBER_TEXT(
         STORE_APPLICATION) ";"
-                           "PRAGMA user_version = " NUMBER_TEXT(
-                               STORE_VERSION) ";"
-                                              "CREATE TABLE job (sequence INTEGER PRIMARY KEY, id "
-                                              "INTEGER NOT NULL UNIQUE,"
-                                              " state INTEGER NOT NULL, session INTEGER NOT NULL, "
-                                              "pes INTEGER NOT NULL,"
-                                              " priority INTEGER NOT NULL, submitted INTEGER NOT "
-                                              "NULL, started INTEGER NOT NULL,"
-                                              " ended INTEGER NOT NULL, exit_code INTEGER NOT "
-                                              "NULL, checksum INTEGER NOT NULL,"
-                                              " end_checksum INTEGER NOT NULL, key BLOB UNIQUE, "
-                                              "name TEXT NOT NULL, message TEXT NOT NULL,"
-                                              " tail BLOB NOT NULL, text BLOB NOT NULL);"
-                                              "CREATE TABLE request (sequence INTEGER PRIMARY KEY, "
-                                              "request BLOB NOT NULL);"
-                                              "CREATE TABLE quarantine (number INTEGER PRIMARY "
-                                              "KEY, reason TEXT, moved INTEGER,"
-                                              " sequence, id, key, state, session, pes, priority, "
-                                              "submitted, started, ended, exit_code, name,"
-                                              " message, tail, text, checksum, end_checksum, "
-                                              "request);"
-                                              "COMMIT";
+                           "PRAGMA user_version = " NUMBER_TEXT(STORE_VERSION) ";" TABLE_JOB
+                                                                               ";" TABLE_REQUEST
+                                                                               ";" TABLE_QUARANTINE
+                                                                               ";"
+                                                                               "COMMIT";
+
+/* SQLite keeps these texts as they are; a byte that is flipped in them gives other columns. */
+static const char tables_count[] =
+    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = tbl_name AND sql IN ("
+    "'" TABLE_JOB "', '" TABLE_REQUEST "', '" TABLE_QUARANTINE "')";
 
 /* Ends that found no room on the disk, in memory. */
 static const char settings[] =
@@ -238,6 +241,12 @@ static enum store_open_result file_check(struct store *store, const char *direct
 
 /* ---- opening ---- */
 
+static enum store_open_result failed(struct store *store, int result, char error[STORE_ERROR_SIZE])
+{
+    store_explain(store, result, error, "cannot be opened");
+    return store_result_kind(result);
+}
+
 /* Whose it is is in the header of the file, and can be read however new it is. */
 static enum store_open_result version_check(struct store *store, char error[STORE_ERROR_SIZE])
 {
@@ -246,10 +255,8 @@ static enum store_open_result version_check(struct store *store, char error[STOR
 
     if (result == SQLITE_OK)
         result = store_number(store, "PRAGMA user_version", &version);
-    if (result != SQLITE_OK) {
-        store_explain(store, result, error, "cannot be opened");
-        return store_result_kind(result);
-    }
+    if (result != SQLITE_OK)
+        return failed(store, result, error);
     if (application != STORE_APPLICATION)
         return damaged(store, error, "it is a database of another program");
     if (version > STORE_VERSION && version < 1000) {
@@ -287,14 +294,31 @@ static int is_text(sqlite3 *db, const char *sql, const char *expected, bool *sam
 
 static enum store_open_result content_check(struct store *store, char error[STORE_ERROR_SIZE])
 {
-    bool wal = false, sound = false;
+    bool sound = false;
+    int64_t tables = 0;
     char text[90] = "";
     int result = is_text(store->db, "PRAGMA integrity_check(1)", "ok", &sound, text);
 
     if (result == SQLITE_OK && !sound)
         return damaged(store, error, text);
     if (result == SQLITE_OK)
-        result = is_text(store->db, "PRAGMA journal_mode = WAL", "wal", &wal, text);
+        result = store_number(store, tables_count, &tables);
+    if (result != SQLITE_OK)
+        return failed(store, result, error);
+    if (tables != 3)
+        return damaged(store, error, "its tables are not those of c4pd");
+    /* The file itself can be written: file_check() has seen to that. */
+    if (sqlite3_db_readonly(store->db, "main") != 0)
+        return damaged(store, error, "its header has a format that is none of c4pd's");
+    return STORE_OPEN;
+}
+
+static enum store_open_result log_begin(struct store *store, char error[STORE_ERROR_SIZE])
+{
+    bool wal = false;
+    char text[90];
+    int result = is_text(store->db, "PRAGMA journal_mode = WAL", "wal", &wal, text);
+
     if (result == SQLITE_OK && !wal) {
         snprintf(error, STORE_ERROR_SIZE,
                  "%.120s: SQLite cannot keep a write-ahead log there (choose a state directory on "
@@ -304,11 +328,7 @@ static enum store_open_result content_check(struct store *store, char error[STOR
     }
     if (result == SQLITE_OK)
         result = store_execute(store, settings);
-    if (result == SQLITE_OK)
-        return STORE_OPEN;
-    store_explain(store, result, error, "cannot be opened");
-    /* The file can be written, so this is about what is in it. */
-    return result == SQLITE_READONLY ? STORE_DAMAGED : store_result_kind(result);
+    return result == SQLITE_OK ? STORE_OPEN : failed(store, result, error);
 }
 
 enum store_open_result store_file_open(struct store *store, const char *directory,
@@ -325,17 +345,17 @@ enum store_open_result store_file_open(struct store *store, const char *director
         return outcome;
     result =
         sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-    if (result != SQLITE_OK) {
-        store_explain(store, result, error, "cannot be opened");
-        return store_result_kind(result);
-    }
+    if (result != SQLITE_OK)
+        return failed(store, result, error);
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     /* No value of ours is larger than a request. */
     sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, 2 * CONTROL_MAX_MESSAGE);
     outcome = version_check(store, error);
-    return outcome == STORE_OPEN ? content_check(store, error) : outcome;
+    if (outcome == STORE_OPEN)
+        outcome = content_check(store, error);
+    return outcome == STORE_OPEN ? log_begin(store, error) : outcome;
 }
 
 /* ---- out of the way ---- */
