@@ -448,6 +448,10 @@ fresh: ## Prove `make demo` and `make test` in a minimal Debian; SUITE=bookworm 
 INSTALL_PY := $(PY_SRC:python/%=%)
 INSTALL_TO = $(DESTDIR)$(PYTHON_DIR)
 MAN := $(wildcard docs/man/*.[158])
+# Each shell looks for a command's completion under its name; one file serves both commands.
+COMPLETION := bash-completion/completions/c4py bash-completion/completions/c4pd \
+	zsh/site-functions/_c4py fish/vendor_completions.d/c4py.fish fish/vendor_completions.d/c4pd.fish
+COMPLETION_FILE = $(if $(findstring bash,$(1)),c4py.bash,$(if $(findstring zsh,$(1)),_c4py,c4py.fish))
 .PHONY: install uninstall
 install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(C4PD) $(C4PY)
@@ -461,7 +465,10 @@ install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	$(Q)for page in $(MAN); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
 	done
+	$(foreach file,$(COMPLETION),install -D -m 644 deploy/completion/$(call COMPLETION_FILE,$(file)) \
+		$(DESTDIR)$(PREFIX)/share/$(file) &&) true
 uninstall: ## Remove what install put there
+	rm -f $(COMPLETION:%=$(DESTDIR)$(PREFIX)/share/%)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a)
 	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(addprefix $(INSTALL_TO)/c4py/,$(notdir $(EXT) $(CONTROL_EXT)))
 	rm -f $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
