@@ -10,7 +10,7 @@ import textwrap
 import uuid
 
 import pytest
-from harness import C4PY, ROOT, Running, marked_processes, segments_held, wait_until
+from harness import C4PY, ROOT, Daemon, Running, marked_processes, segments_held, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,28 @@ def start(tmp_path):
     yield begin
     for running in started:
         running.end()
+
+
+@pytest.fixture
+def start_daemon(no_leftovers, monkeypatch, tmp_path):
+    """Start a daemon with these keyword arguments of harness.Daemon; it is ended after the test."""
+    state_dir = no_leftovers / "state"
+    monkeypatch.setenv("C4P_STATE_DIR", str(state_dir))
+    started = []
+
+    def begin(**options):
+        started.append(Daemon(state_dir, tmp_path, **options))
+        return started[-1]
+
+    yield begin
+    for daemon in started:
+        daemon.end()
+
+
+@pytest.fixture
+def daemon(start_daemon):
+    """A lasting daemon with 4 PEs in a state directory of its own: a harness.Daemon."""
+    return start_daemon()
 
 
 @pytest.fixture(scope="session")

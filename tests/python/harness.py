@@ -1,13 +1,16 @@
 """What conftest.py is made of: where things are, and a c4py that can be watched."""
 
+import json
 import os
 import pathlib
 import subprocess
+import textwrap
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("C4P_BUILD", ROOT / "build"))
 C4PY = BUILD / "bin" / "c4py"
+C4PD = BUILD / "bin" / "c4pd"
 
 
 def wait_until(condition, seconds=10.0):
@@ -97,3 +100,109 @@ class Running:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+
+class Daemon:
+    """A c4pd of its own in a state directory of its own, in the foreground.
+
+    Whoever uses it has C4P_STATE_DIR set to that directory: c4py, c4pd and connect() find it.
+    """
+
+    def __init__(self, state_dir, programs, pes=4, options=()):
+        self.state_dir = pathlib.Path(state_dir)
+        self.programs = pathlib.Path(programs)  # where submitted programs are written to
+        self.options = ["--pes", str(pes), *map(str, options)]
+        self.log = self.programs / "daemon.log"
+        self.process = None
+        self.running = []
+        self.written = 0
+        self.start()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self):
+        """Start it, and return when it serves."""
+        command = [str(C4PD), "start", "--foreground", "--state-dir", str(self.state_dir)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        wait_until(lambda: self.process.poll() is not None or self.serves(), 20)
+        if not self.serves():
+            raise AssertionError(f"the daemon does not come up:\n{self.log.read_text()}")
+
+    def serves(self):
+        return self.c4py("status").returncode == 0
+
+    def kill(self):
+        """kill -9, and return when it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """End it and what runs; queued jobs stay in the store."""
+        if self.process.poll() is not None:
+            return
+        subprocess.run(
+            [C4PD, "stop", "--now", "--state-dir", self.state_dir], capture_output=True, timeout=30
+        )
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def restart(self):
+        """Stop it, if it runs, and start it again."""
+        self.stop()
+        self.start()
+
+    def c4py(self, *arguments, timeout=60, **options):
+        """Run a command to its end; text in, text out."""
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        options = {"text": True, **options}
+        command = [str(C4PY), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, timeout=timeout, **options)
+
+    def program(self, source):
+        """Write a program; its path."""
+        self.written += 1
+        path = self.programs / f"program{self.written}.py"
+        path.write_text(textwrap.dedent(source))
+        return path
+
+    def submit(self, source, pes=1, args=(), options=()):
+        """Submit a program, given as its source text; the job's id."""
+        done = self.c4py("submit", "--detach", "-n", pes, *options, self.program(source), *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def begin(self, *arguments, **options):
+        """Start a command and go on: a Running."""
+        self.running.append(Running(arguments, **options))
+        return self.running[-1]
+
+    def follow(self, source, pes=1, args=(), options=(), **more):
+        """Start `c4py submit` with a program, and go on: a Running."""
+        return self.begin("submit", "-n", pes, *options, self.program(source), *args, **more)
+
+    def jobs(self, *options):
+        """All jobs, as `c4py jobs --all --json` tells them."""
+        done = self.c4py("jobs", "--all", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def job(self, id):
+        """One of them."""
+        return next(job for job in self.jobs() if job["id"] == id)
+
+    def wait_for(self, id, state, seconds=20.0):
+        """Wait until the job is in this state."""
+        assert wait_until(lambda: self.job(id)["state"] == state, seconds), self.job(id)
+
+    def end(self):
+        for running in self.running:
+            running.end()
+        self.stop()
