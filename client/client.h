@@ -71,7 +71,8 @@ struct c4p_client {
     /* The way there. */
     enum link link;
     int epoll, timer;
-    int door; /* the Unix connection, or -1 */
+    int door;        /* the Unix connection, or -1 */
+    bool door_ended; /* ... before the answer to Hello */
     void *zmq, *socket;
     int socket_fd;
     int attempt_ms; /* for one attempt; negative: no limit */

@@ -68,6 +68,7 @@ static void door_close(struct c4p_client *client)
     source_forget(client, client->door);
     close(client->door);
     client->door = -1;
+    client->door_ended = false;
 }
 
 static void socket_close(struct c4p_client *client)
@@ -269,7 +270,7 @@ static void welcome_take(struct c4p_client *client, const C4p__Welcome *welcome)
     client->host = host;
     client->incarnation = welcome->incarnation;
     client->backoff_ms = BACKOFF_FIRST_MS;
-    client->link = LINK_UP;
+    client->link = client->door_ended ? LINK_ENDING : LINK_UP;
     client->back_untold = true;
     timer_set(client, -1);
 }
@@ -359,7 +360,8 @@ static void on_door_greeting(struct c4p_client *client)
     if (door != NULL) {
         c4p__door__free_unpacked(door, NULL);
     } else if (errno != EAGAIN) {
-        door_close(client);
+        source_forget(client, client->door);
+        client->door_ended = true;
         timer_set(client, LAST_WORD_MS);
     }
 }
@@ -389,7 +391,7 @@ static void on_timer(struct c4p_client *client)
         return;
     if (client->link == LINK_DOWN)
         link_begin(client);
-    else if (client->link == LINK_GREETING && client->door < 0)
+    else if (client->link == LINK_GREETING && client->door_ended)
         link_fail_because(client, ECONNRESET, "it has closed the connection");
     else if (client->link == LINK_KNOCKING || client->link == LINK_GREETING)
         link_fail_because(client, ETIMEDOUT, strerror(ETIMEDOUT));

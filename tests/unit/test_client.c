@@ -1,470 +1,590 @@
 /*
- * libc4p against a real server: the daemon's socket and control in an event
- * loop on a thread of its own, with a service that plays a job.
+ * libc4p against a daemon that the test plays: attaching, every request as it is on the wire,
+ * segments, and daemons that are none. Events: test_client_events.c; daemons that go away:
+ * test_client_loss.c.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/fake_daemon.h"
 
-#include <event2/event.h>
-#include <zmq.h>
-
-#include "client/c4p.h"
-#include "daemon/control/control.h"
-#include "daemon/control/server.h"
-
-#define PIECES 5000
-
-/* ThreadSanitizer does not see how the threads of libzmq, which is not built for it, agree. */
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
+static bool bytes_equal(ProtobufCBinaryData bytes, const char *text)
 {
-    return "race:libzmq.so\ncalled_from_lib:libzmq.so\n";
+    return bytes.len == strlen(text) && memcmp(bytes.data, text, bytes.len) == 0;
 }
 
-struct daemon {
-    struct event_base *base;
-    struct server *server;
-    struct control *control;
-    struct control_peer *peer;
-    pthread_t thread;
-    int stop; /* eventfd: ends the loop */
-    struct event *stopped;
-    char address[64];
-    uint64_t sent, acknowledged;
-    size_t input;
-};
-
-static void daemon_receive(void *context, const void *identity, size_t identity_size,
-                           const void *data, size_t size)
-{
-    struct daemon *daemon = context;
-
-    control_receive(daemon->control, identity, identity_size, data, size);
-}
-
-static void daemon_send(void *context, const void *identity, size_t identity_size, const void *data,
-                        size_t size)
-{
-    struct daemon *daemon = context;
-
-    require(server_send(daemon->server, identity, identity_size, data, size) == 0);
-}
-
-static void event_send(struct daemon *daemon, C4p__Event__BodyCase body, void *message)
-{
-    C4p__Event event = C4P__EVENT__INIT;
-
-    event.body_case = body;
-    event.welcome = message;
-    control_send(daemon->control, daemon->peer, &event);
-}
-
-/* Output as long as there is room in the window, then the end. */
-static void pieces_send(struct daemon *daemon)
-{
-    C4p__Output output = C4P__OUTPUT__INIT;
-    C4p__Ended ended = C4P__ENDED__INIT;
-
-    while (daemon->sent < PIECES && daemon->sent - daemon->acknowledged < CONTROL_OUTPUT_WINDOW) {
-        output.job = 3;
-        output.pe = (uint32_t)(daemon->sent % 4);
-        output.sequence = ++daemon->sent;
-        output.data.data = (uint8_t *)(uintptr_t) "line\n";
-        output.data.len = 5;
-        event_send(daemon, C4P__EVENT__BODY_OUTPUT, &output);
-    }
-    if (daemon->sent < PIECES)
-        return;
-    ended.job = 3;
-    ended.state = C4P__JOB_STATE__FAILED;
-    ended.exit_code = -2;
-    ended.message = (char *)(uintptr_t) "so it is";
-    event_send(daemon, C4P__EVENT__BODY_ENDED, &ended);
-    daemon->sent = UINT64_MAX; /* once */
-}
-
-static int serve_submit(void *context, struct control_peer *peer, const C4p__Submit *submit,
-                        uint64_t *job, char reason[CONTROL_REASON_SIZE])
-{
-    struct daemon *daemon = context;
-
-    daemon->peer = peer;
-    *job = 3;
-    if (submit->pes > 8) {
-        snprintf(reason, CONTROL_REASON_SIZE, "too many");
-        return -1;
-    }
-    require(submit->n_argv == 2 && memcmp(submit->argv[1].data, "app.py", 6) == 0);
-    require(submit->n_env == 1 && submit->cwd.len == 4 && submit->region_size == 77);
-    return 0;
-}
-
-static int serve_follow(void *context, struct control_peer *peer, uint64_t job,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    (void)context, (void)peer, (void)reason;
-    return job == 3 ? 0 : -1;
-}
-
-static int serve_input(void *context, struct control_peer *peer, const C4p__Input *input,
-                       char reason[CONTROL_REASON_SIZE])
-{
-    struct daemon *daemon = context;
-    C4p__InputCredit credit = C4P__INPUT_CREDIT__INIT;
-
-    (void)peer, (void)reason;
-    credit.job = 3;
-    credit.bytes = (uint32_t)input->data.len;
-    credit.closed = input->eof;
-    event_send(daemon, C4P__EVENT__BODY_INPUT_CREDIT, &credit);
-    return 0;
-}
-
-static int serve_ack(void *context, struct control_peer *peer, uint64_t job, uint64_t sequence,
-                     char reason[CONTROL_REASON_SIZE])
-{
-    struct daemon *daemon = context;
-
-    (void)peer, (void)job, (void)reason;
-    require(sequence > daemon->acknowledged);
-    daemon->acknowledged = sequence;
-    if (daemon->sent <= PIECES)
-        pieces_send(daemon);
-    return 0;
-}
-
-static int serve_cancel(void *context, struct control_peer *peer, uint64_t job, bool kill,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    (void)context, (void)peer, (void)job, (void)kill;
-    snprintf(reason, CONTROL_REASON_SIZE, "there is nothing to cancel");
-    return -1;
-}
-
-static void serve_greeted(void *context, struct control_peer *peer)
-{
-    (void)context, (void)peer;
-}
-
-static void serve_flow(void *context, uint64_t job)
-{
-    (void)job;
-    pieces_send(context);
-}
-
-static void *daemon_run(void *argument)
-{
-    struct daemon *daemon = argument;
-
-    event_base_dispatch(daemon->base);
-    return NULL;
-}
-
-static void daemon_stop(evutil_socket_t fd, short what, void *argument)
-{
-    struct daemon *daemon = argument;
-
-    (void)fd, (void)what;
-    event_base_loopbreak(daemon->base);
-}
-
-static void daemon_begin(struct daemon *daemon)
-{
-    const struct control_service service = {
-        serve_submit,  serve_follow, serve_input, serve_ack, serve_cancel,
-        serve_greeted, serve_flow,   daemon_send, daemon,
-    };
-    static unsigned number;
-
-    memset(daemon, 0, sizeof(*daemon));
-    /* A name in the abstract space: no file. */
-    snprintf(daemon->address, sizeof(daemon->address), "ipc://@c4p-test-%d-%u", (int)getpid(),
-             number++);
-    daemon->base = event_base_new();
-    daemon->stop = eventfd(0, EFD_CLOEXEC);
-    daemon->stopped = event_new(daemon->base, daemon->stop, EV_READ, daemon_stop, daemon);
-    require(daemon->stopped != NULL && event_add(daemon->stopped, NULL) == 0);
-    daemon->control = control_create(&service, 99, "there");
-    daemon->server = server_create(daemon->base, daemon->address, daemon_receive, daemon);
-    require(daemon->base != NULL && daemon->control != NULL && daemon->server != NULL);
-    daemon->thread = thread_start(daemon_run, daemon);
-}
-
-static void daemon_end(struct daemon *daemon)
-{
-    require(eventfd_write(daemon->stop, 1) == 0);
-    require(pthread_join(daemon->thread, NULL) == 0);
-    event_free(daemon->stopped);
-    close(daemon->stop);
-    server_destroy(daemon->server);
-    control_destroy(daemon->control);
-    event_base_free(daemon->base);
-}
-
-static struct c4p_client *connected(const struct daemon *daemon)
-{
-    char error[C4P_ERROR_SIZE];
-    struct c4p_client *client = c4p_connect(daemon->address, "test", 20000, error);
-
-    if (client == NULL)
-        fail_msg("%s", error);
-    return client;
-}
-
-static void event_next(struct c4p_client *client, struct c4p_event *event)
-{
-    int rc;
-
-    while ((rc = c4p_next(client, event)) == 0)
-        require(c4p_wait(client, -1) == 0);
-    require(rc == 1);
-}
-
-static const char *const argv[] = {"python3", "app.py", NULL};
-static const char *const environment[] = {"A=1", NULL};
+/* ---- attaching ---- */
 
 static void a_client_learns_who_the_daemon_is(void **state)
 {
-    struct daemon daemon;
+    struct fake fake;
     struct c4p_client *client;
 
     (void)state;
-    daemon_begin(&daemon);
-    client = connected(&daemon);
+    fake_create(&fake);
+    client = fake_attached(&fake);
     assert_string_equal(c4p_host(client), "there");
-    assert_int_equal(c4p_incarnation(client), 99);
+    assert_int_equal(c4p_incarnation(client), 1);
+    assert_string_equal(fake.client_name, "test");
     c4p_close(client);
-    daemon_end(&daemon);
+    fake_end(&fake);
 }
 
-static void a_job_is_submitted_and_followed_to_its_end_without_a_gap(void **state)
+static void the_state_directory_comes_from_the_environment(void **state)
 {
-    const struct c4p_job job = {.argv = argv,
-                                .env = environment,
-                                .cwd = "/dir",
-                                .pes = 4,
-                                .region_size = 77,
-                                .follow = true};
-    struct daemon daemon;
+    struct fake fake;
+    char error[C4P_ERROR_SIZE];
     struct c4p_client *client;
-    struct c4p_event event;
+    pthread_t thread;
 
     (void)state;
-    daemon_begin(&daemon);
-    client = connected(&daemon);
-    assert_true(c4p_submit(client, &job) > 0);
-    event_next(client, &event);
-    assert_int_equal(event.kind, C4P_EVENT_ACCEPTED);
-    assert_int_equal(event.job, 3);
-    event_next(client, &event);
-    assert_int_equal(event.kind, C4P_EVENT_FOLLOWING);
-    for (uint64_t sequence = 1; sequence <= PIECES; sequence++) {
-        event_next(client, &event);
-        require(event.kind == C4P_EVENT_OUTPUT && event.sequence == sequence);
-        require(event.data_size == 5 && memcmp(event.data, "line\n", 5) == 0);
-        require(c4p_output_done(client, event.job, event.sequence) == 0);
+    fake_create(&fake);
+    thread = thread_start(fake_welcome_first, &fake);
+    require(setenv("C4P_STATE_DIR", fake.directory, 1) == 0);
+    client = c4p_attach(NULL, NULL, FAKE_WAIT_MS, error);
+    unsetenv("C4P_STATE_DIR");
+    thread_join(thread);
+    assert_non_null(client);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void a_private_daemon_is_adopted(void **state)
+{
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+    char error[C4P_ERROR_SIZE];
+    int pair[2];
+    pthread_t thread;
+
+    (void)state;
+    fake_create(&fake);
+    require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    fake.door = pair[1];
+    thread = thread_start((void *(*)(void *))(uintptr_t)fake_welcome, &fake);
+    client = c4p_adopt(pair[0], "test", FAKE_WAIT_MS, error);
+    thread_join(thread);
+    assert_non_null(client);
+    /* It ends with the client. */
+    fake.client = client;
+    assert_true(c4p_status(client) == 2);
+    assert_int_equal(fake_take_id(&fake, C4P__REQUEST__BODY_STATUS), 2);
+    assert_int_equal(c4p_next(client, &event), 0);
+    c4p_close(client);
+    fake.client = NULL;
+    fake_await(&fake, fake.door);
+    assert_int_equal(recv(fake.door, error, 1, 0), 0);
+    fake_end(&fake);
+}
+
+/* ---- daemons that are none ---- */
+
+static void assert_attach_fails(const char *directory, int timeout_ms, int error_number,
+                                const char *part)
+{
+    char error[C4P_ERROR_SIZE] = "";
+
+    assert_null(c4p_attach(directory, "test", timeout_ms, error));
+    if (strstr(error, part) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", part, error);
+    errno = error_number == errno ? 0 : errno;
+    assert_int_equal(errno, 0);
+}
+
+static void nobody_there_is_said_with_the_place_and_the_remedy(void **state)
+{
+    struct fake fake;
+    char sentence[256], directory[200];
+
+    (void)state;
+    fake_create(&fake);
+    fake_die(&fake);
+    snprintf(sentence, sizeof(sentence),
+             "no daemon runs here any more (%s): start one with `c4pd start`", fake.directory);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, ECONNREFUSED, sentence);
+    unlink(fake.path);
+    snprintf(sentence, sizeof(sentence), "no daemon runs here (%s): start one with `c4pd start`",
+             fake.directory);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, ENOENT, sentence);
+    fake_remove(&fake);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, ENOENT, sentence);
+    memset(directory, 'x', sizeof(directory) - 1);
+    directory[sizeof(directory) - 1] = '\0';
+    assert_attach_fails(directory, FAKE_WAIT_MS, EINVAL, "too long");
+}
+
+static void what_listens_there_may_be_something_else(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_create(&fake);
+    close(fake.listener);
+    fake.listener = fake_listen(fake.path, SOCK_STREAM);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, EPROTOTYPE, "is no c4pd");
+    fake_end(&fake);
+}
+
+/* Root may open everything: then it is the other user's process that tells. */
+static void another_users_daemon_is_not_spoken_to(void **state)
+{
+    struct fake fake;
+    int line[2];
+    char byte;
+    pid_t child = -1;
+
+    (void)state;
+    fake_create(&fake);
+    require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) == 0);
+    if (geteuid() == 0) {
+        require(chmod(fake.directory, 0777) == 0 && unlink(fake.path) == 0);
+        child = fork();
+        if (child == 0) {
+            require(setresuid(65534, 65534, 65534) == 0);
+            fake_listen(fake.path, SOCK_SEQPACKET);
+            require(write(line[1], "x", 1) == 1);
+            require(read(line[1], &byte, 1) == 1);
+            _exit(0);
+        }
+        require(read(line[0], &byte, 1) == 1);
+    } else {
+        require(chmod(fake.directory, 0) == 0);
     }
-    event_next(client, &event);
-    assert_int_equal(event.kind, C4P_EVENT_ENDED);
-    assert_int_equal(event.state, C4P_STATE_FAILED);
-    assert_int_equal(event.exit_code, -2);
-    assert_string_equal(event.text, "so it is");
-    assert_int_equal(event.tail_size, 0);
-    c4p_close(client);
-    daemon_end(&daemon);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, EACCES, "is another user's");
+    require(chmod(fake.directory, 0700) == 0);
+    if (child > 0) {
+        require(write(line[0], "x", 1) == 1);
+        child_join(child);
+    }
+    close(line[0]);
+    close(line[1]);
+    fake_end(&fake);
 }
 
-static void a_refusal_brings_its_sentence(void **state)
+static void a_daemon_that_says_nothing_is_left_in_time(void **state)
 {
-    const struct c4p_job job = {.argv = argv,
-                                .env = environment,
-                                .cwd = "/dir",
-                                .pes = 9,
-                                .region_size = 77,
-                                .follow = true};
-    struct daemon daemon;
-    struct c4p_client *client;
-    struct c4p_event event;
+    struct fake fake;
 
     (void)state;
-    daemon_begin(&daemon);
-    client = connected(&daemon);
-    assert_true(c4p_submit(client, &job) > 0);
-    event_next(client, &event);
-    assert_int_equal(event.kind, C4P_EVENT_REFUSED);
-    assert_string_equal(event.text, "too many");
-    assert_true(c4p_cancel(client, 3, true) > 0);
-    event_next(client, &event);
-    assert_string_equal(event.text, "there is nothing to cancel");
-    c4p_close(client);
-    daemon_end(&daemon);
+    fake_create(&fake);
+    assert_attach_fails(fake.directory, 50, ETIMEDOUT, "no answer from the daemon (/tmp/c4p-test-");
+    assert_attach_fails(fake.directory, 0, ETIMEDOUT, "no answer from the daemon");
+    fake_end(&fake);
 }
 
-static void input_is_sent_and_credit_comes_back(void **state)
+struct answer {
+    struct fake *fake;
+    const char *packet; /* NULL: a ticket */
+    size_t packet_size;
+    const char *frame; /* NULL: close the connection */
+    size_t frame_size;
+};
+
+static void *answer_play(void *argument)
 {
-    const struct c4p_job job = {
-        .argv = argv, .env = environment, .cwd = "/dir", .pes = 1, .region_size = 77};
-    struct daemon daemon;
-    struct c4p_client *client;
-    struct c4p_event event;
-    static char data[CONTROL_MAX_PIECE];
-    uint64_t credit = 0;
+    const struct answer *answer = argument;
+    struct fake *fake = answer->fake;
+
+    fake_accept(fake);
+    if (answer->packet == NULL) {
+        fake_attach_take(fake);
+        fake_ticket_send(fake);
+    } else if (answer->packet_size > 0) {
+        require(send(fake->door, answer->packet, answer->packet_size, MSG_NOSIGNAL) > 0);
+    }
+    if (answer->packet == NULL && strncmp(fake->address, "ipc:", 4) == 0)
+        fake_hello_take(fake);
+    if (answer->frame != NULL)
+        fake_send_bytes(fake, answer->frame, answer->frame_size);
+    fake_door_close(fake);
+    return NULL;
+}
+
+static void answers_that_are_none_are_explained(void **state)
+{
+    static const struct {
+        const char *packet;
+        size_t packet_size;
+        const char *frame;
+        size_t frame_size;
+        int error_number;
+        const char *sentence;
+    } rows[] = {
+        {BYTES(""), NULL, 0, ECONNRESET, "it has closed the connection"},
+        {BYTES("\xff"), NULL, 0, EBADMSG, "it speaks another protocol"},
+        {BYTES("\x1a\x01x"), NULL, 0, EBADMSG, "it speaks another protocol"}, /* no ticket */
+        {BYTES("\x0a\x02no"), NULL, 0, EPERM, "the daemon refuses: no"},
+        {NULL, 0, NULL, 0, ECONNRESET, "it has closed the connection"},
+        {NULL, 0, BYTES("\x12\x02\x08\x09"), EPROTO, "is not among ours, 1 to 1"},
+        {NULL, 0, BYTES("\x1a\x04\x0a\x02no"), EPERM, "the daemon refuses: no"},
+        {NULL, 0, BYTES("\x22\x02\x08\x03"), EPROTO, "is not among ours"},
+        {NULL, 0, BYTES("HTTP/1.1 400"), EBADMSG, "it speaks another protocol"},
+    };
+    struct fake fake;
 
     (void)state;
-    daemon_begin(&daemon);
-    client = connected(&daemon);
-    assert_true(c4p_submit(client, &job) > 0);
-    for (int i = 0; i < 50; i++)
-        assert_true(c4p_input(client, 3, data, sizeof(data), i == 49) > 0);
-    do {
-        event_next(client, &event);
-        if (event.kind == C4P_EVENT_INPUT)
-            credit += event.credit;
-    } while (event.kind != C4P_EVENT_INPUT || !event.closed);
-    assert_int_equal(credit, 50 * sizeof(data));
-    c4p_close(client);
-    daemon_end(&daemon);
+    fake_create(&fake);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        struct answer answer = {&fake, rows[i].packet, rows[i].packet_size, rows[i].frame,
+                                rows[i].frame_size};
+        pthread_t thread = thread_start(answer_play, &answer);
+
+        assert_attach_fails(fake.directory, FAKE_WAIT_MS, rows[i].error_number, rows[i].sentence);
+        thread_join(thread);
+    }
+    fake_end(&fake);
 }
 
-static void a_request_that_is_too_large_is_not_sent(void **state)
+static void an_address_that_is_none_is_explained(void **state)
+{
+    struct fake fake;
+    struct answer answer = {.fake = &fake};
+    pthread_t thread;
+
+    (void)state;
+    fake_create(&fake);
+    strcpy(fake.address, "nonsense");
+    thread = thread_start(answer_play, &answer);
+    assert_attach_fails(fake.directory, FAKE_WAIT_MS, EINVAL, "cannot connect to nonsense");
+    thread_join(thread);
+    snprintf(fake.address, sizeof(fake.address), "ipc://%s/1", fake.directory);
+    fake_end(&fake);
+}
+
+/* ---- requests ---- */
+
+static void a_job_is_submitted_with_all_it_has(void **state)
+{
+    const struct c4p_job job = {argv, environment, "/dir", 4,    77,  "name",
+                                -5,   9000,        true,   true, true};
+    struct fake fake;
+    struct c4p_client *client;
+    C4p__Request *request, *other;
+    C4p__Submit *submit;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    assert_int_equal(c4p_submit(client, &job), 2);
+    assert_int_equal(c4p_submit(client, &some_job), 3);
+    request = fake_take(&fake, C4P__REQUEST__BODY_SUBMIT);
+    submit = request->submit;
+    assert_int_equal(request->id, 2);
+    assert_true(submit->n_argv == 2 && bytes_equal(submit->argv[1], "app.py"));
+    assert_true(submit->n_env == 2 && bytes_equal(submit->env[0], "A=1"));
+    assert_true(bytes_equal(submit->cwd, "/dir") && bytes_equal(submit->name, "name"));
+    assert_true(submit->pes == 4 && submit->region_size == 77 && submit->priority == -5);
+    assert_true(submit->time_limit_ms == 9000);
+    assert_true(submit->follow && submit->input && submit->tied);
+    assert_int_equal(submit->key.len, CONTROL_KEY_SIZE);
+    other = fake_take(&fake, C4P__REQUEST__BODY_SUBMIT);
+    submit = other->submit;
+    assert_true(!submit->follow && !submit->input && !submit->tied && submit->name.len == 0);
+    assert_memory_not_equal(request->submit->key.data, submit->key.data, CONTROL_KEY_SIZE);
+    c4p__request__free_unpacked(request, NULL);
+    c4p__request__free_unpacked(other, NULL);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void a_session_is_opened_and_ended(void **state)
+{
+    const struct c4p_session session = {"lab", true, some_job, 60000};
+    struct fake fake;
+    struct c4p_client *client;
+    C4p__Request *request;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    assert_int_equal(c4p_open(client, &session), 2);
+    request = fake_take(&fake, C4P__REQUEST__BODY_OPEN);
+    assert_true(bytes_equal(request->open->name, "lab") && request->open->create);
+    assert_int_equal(request->open->ttl_ms, 60000);
+    assert_int_equal(request->open->job->key.len, CONTROL_KEY_SIZE);
+    assert_true(bytes_equal(request->open->job->argv[0], "python3"));
+    c4p__request__free_unpacked(request, NULL);
+    assert_int_equal(c4p_end(client, 8), 3);
+    request = fake_take(&fake, C4P__REQUEST__BODY_CLOSE);
+    assert_int_equal(request->close->job, 8);
+    c4p__request__free_unpacked(request, NULL);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void the_other_requests_say_what_was_asked(void **state)
+{
+    const struct c4p_follow_options follow = {17, true, true, true};
+    const struct c4p_list_options list = {true, true, 5};
+    struct fake fake;
+    struct c4p_client *client;
+    C4p__Request *request;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    assert_int_equal(c4p_follow(client, 3, &follow), 2);
+    assert_int_equal(c4p_unfollow(client, 4), 3);
+    assert_int_equal(c4p_input(client, 5, "text", 4, true), 4);
+    assert_int_equal(c4p_cancel(client, 6, true), 5);
+    assert_int_equal(c4p_list(client, &list), 6);
+    assert_int_equal(c4p_find(client, "abc"), 7);
+    request = fake_take(&fake, C4P__REQUEST__BODY_FOLLOW);
+    assert_true(request->follow->job == 3 && request->follow->from == 17);
+    assert_true(request->follow->lossless && request->follow->input && request->follow->resume);
+    c4p__request__free_unpacked(request, NULL);
+    request = fake_take(&fake, C4P__REQUEST__BODY_UNFOLLOW);
+    assert_int_equal(request->unfollow->job, 4);
+    c4p__request__free_unpacked(request, NULL);
+    request = fake_take(&fake, C4P__REQUEST__BODY_INPUT);
+    assert_true(request->input->job == 5 && bytes_equal(request->input->data, "text"));
+    assert_true(request->input->eof && request->id == 4);
+    c4p__request__free_unpacked(request, NULL);
+    request = fake_take(&fake, C4P__REQUEST__BODY_CANCEL);
+    assert_true(request->cancel->job == 6 && request->cancel->kill);
+    c4p__request__free_unpacked(request, NULL);
+    request = fake_take(&fake, C4P__REQUEST__BODY_LIST);
+    assert_true(request->list->ended && request->list->sessions && request->list->last == 5);
+    c4p__request__free_unpacked(request, NULL);
+    request = fake_take(&fake, C4P__REQUEST__BODY_FIND);
+    assert_true(bytes_equal(request->find->name, "abc"));
+    c4p__request__free_unpacked(request, NULL);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void what_is_too_large_is_not_sent(void **state)
 {
     static char word[CONTROL_MAX_MESSAGE];
     const char *const large[] = {"python3", word, NULL};
-    const struct c4p_job job = {
-        .argv = large, .env = environment, .cwd = "/dir", .pes = 1, .region_size = 77};
-    struct daemon daemon;
+    const struct c4p_job job = {.argv = large, .env = environment, .cwd = "/dir"};
+    struct fake fake;
     struct c4p_client *client;
 
     (void)state;
     memset(word, 'x', sizeof(word) - 1);
-    daemon_begin(&daemon);
-    client = connected(&daemon);
+    fake_create(&fake);
+    client = fake_attached(&fake);
     assert_int_equal(c4p_submit(client, &job), -1);
     assert_int_equal(errno, EMSGSIZE);
+    assert_int_equal(c4p_input(client, 3, word, CONTROL_MAX_PIECE + 1, false), -1);
+    assert_int_equal(errno, EMSGSIZE);
+    assert_int_equal(c4p_status(client), 2);
+    assert_int_equal(fake_take_id(&fake, C4P__REQUEST__BODY_STATUS), 2);
     c4p_close(client);
-    daemon_end(&daemon);
+    fake_end(&fake);
 }
 
-static void nobody_at_the_address_is_an_error_in_time(void **state)
+static void more_than_a_thousand_unanswered_requests_are_too_many(void **state)
 {
-    char error[C4P_ERROR_SIZE];
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+    int64_t id = 1, refused;
 
     (void)state;
-    assert_null(c4p_connect("ipc://@c4p-test-nobody-is-here", "test", 50, error));
-    assert_non_null(strstr(error, "no answer from the daemon"));
-    assert_null(c4p_connect("nonsense", "test", 50, error));
-    assert_non_null(strstr(error, "cannot connect to nonsense"));
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    for (int i = 0; i < 1024; i++)
+        assert_int_equal(c4p_cancel(client, 3, false), ++id);
+    assert_int_equal(c4p_cancel(client, 3, false), -1);
+    assert_int_equal(errno, EAGAIN);
+    refused = (int64_t)fake_take_id(&fake, C4P__REQUEST__BODY_CANCEL);
+    assert_int_equal(refused, 2);
+    fake_refuse(&fake, 2, "there is nothing to cancel");
+    event_expect(client, &event, C4P_EVENT_REFUSED, 2);
+    assert_string_equal(event.text, "there is nothing to cancel");
+    assert_int_equal(event.job, 3);
+    assert_int_equal(c4p_cancel(client, 3, false), ++id);
+    for (refused = 3; refused <= id; refused++)
+        assert_int_equal(fake_take_id(&fake, C4P__REQUEST__BODY_CANCEL), refused);
+    c4p_close(client);
+    fake_end(&fake);
 }
 
-/* ---- strangers on either side ---- */
+/* ---- waiting, and the rest ---- */
 
-struct stranger {
-    void *zmq, *socket;
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+static void waiting_ends_after_its_time_and_by_signals(void **state)
+{
+    const struct sigaction action = {.sa_handler = on_alarm};
+    struct fake fake;
+    struct c4p_client *client;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    assert_int_equal(c4p_wait(client, 0), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(c4p_wait(client, 20), -1);
+    assert_int_equal(errno, EAGAIN);
+    require(sigaction(SIGALRM, &action, NULL) == 0);
+    alarm(1);
+    assert_int_equal(c4p_wait(client, -1), -1);
+    assert_int_equal(errno, EINTR);
+    watchdog_start(state);
+    fake_output(&fake, 1, 1);
+    assert_int_equal(c4p_wait(client, -1), 0);
+    assert_int_equal(c4p_wait(client, 0), 0);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void ids_and_states_have_names(void **state)
+{
+    char text[C4P_ID_SIZE];
+
+    (void)state;
+    assert_int_equal(strlen(c4p_id_format(12345, text)), 8);
+    assert_ptr_equal(c4p_id_format(12345, text), text);
+    assert_string_equal(c4p_state_name(C4P_STATE_SUBMITTED), "submitted");
+    assert_string_equal(c4p_state_name(C4P_STATE_CANCELLED), "cancelled");
+    assert_string_equal(c4p_state_name((enum c4p_state)99), "unknown");
+    c4p_close(NULL);
+}
+
+/* ---- segments ---- */
+
+struct segment_answer {
+    struct fake *fake;
+    C4p__Door door;
+    int fds[4];
+    unsigned fds_count;
+    bool silent; /* close instead */
 };
 
-static void stranger_open(struct stranger *stranger, int type, const char *address)
+static void *segment_play(void *argument)
 {
-    int linger = 0, timeout = 20000;
+    struct segment_answer *answer = argument;
+    C4p__Knock *knock = fake_knock_take(answer->fake);
 
-    stranger->zmq = zmq_ctx_new();
-    stranger->socket = zmq_socket(stranger->zmq, type);
-    zmq_setsockopt(stranger->socket, ZMQ_LINGER, &linger, sizeof(linger));
-    zmq_setsockopt(stranger->socket, ZMQ_RCVTIMEO, &timeout, sizeof(timeout));
-    require((type == ZMQ_ROUTER ? zmq_bind : zmq_connect)(stranger->socket, address) == 0);
-}
-
-static void stranger_close(struct stranger *stranger)
-{
-    zmq_close(stranger->socket);
-    zmq_ctx_term(stranger->zmq);
-}
-
-static void assert_refused(struct stranger *stranger, const char *part)
-{
-    uint8_t frame[1024];
-    int size = zmq_recv(stranger->socket, frame, sizeof(frame), 0);
-    C4p__Event *event;
-
-    assert_in_range(size, 1, sizeof(frame));
-    event = c4p__event__unpack(NULL, (size_t)size, frame);
-    assert_non_null(event);
-    assert_int_equal(event->body_case, C4P__EVENT__BODY_REFUSED);
-    assert_non_null(strstr(event->refused->reason, part));
-    c4p__event__free_unpacked(event, NULL);
-}
-
-static void garbage_is_refused_and_the_daemon_serves_on(void **state)
-{
-    static char large[2 * CONTROL_MAX_MESSAGE];
-    struct daemon daemon;
-    struct stranger stranger;
-
-    (void)state;
-    daemon_begin(&daemon);
-    stranger_open(&stranger, ZMQ_DEALER, daemon.address);
-    zmq_send(stranger.socket, "\xff\xff", 2, 0);
-    assert_refused(&stranger, "cannot be decoded");
-    zmq_send(stranger.socket, large, sizeof(large), 0);
-    assert_refused(&stranger, "larger than");
-    /* Frames in another number than one are nobody's message. */
-    zmq_send(stranger.socket, "", 0, ZMQ_SNDMORE);
-    zmq_send(stranger.socket, "x", 1, ZMQ_SNDMORE);
-    zmq_send(stranger.socket, "y", 1, 0);
-    zmq_send(stranger.socket, "", 0, 0);
-    assert_refused(&stranger, "not one that this daemon knows");
-    c4p_close(connected(&daemon));
-    stranger_close(&stranger);
-    daemon_end(&daemon);
-}
-
-/* Answers the first frame that it gets. */
-static void *stranger_answer(void *argument)
-{
-    struct stranger *stranger = ((void **)argument)[0];
-    const char *answer = ((void **)argument)[1];
-    char identity[256], frame[1024];
-    int size = zmq_recv(stranger->socket, identity, sizeof(identity), 0);
-
-    require(size > 0 && zmq_recv(stranger->socket, frame, sizeof(frame), 0) > 0);
-    zmq_send(stranger->socket, identity, (size_t)size, ZMQ_SNDMORE);
-    zmq_send(stranger->socket, answer, strlen(answer), 0);
+    require(knock->body_case == C4P__KNOCK__BODY_SEGMENT && knock->segment->job == 5);
+    c4p__knock__free_unpacked(knock, NULL);
+    if (answer->silent)
+        fake_door_close(answer->fake);
+    else
+        fake_door_send(answer->fake, &answer->door, answer->fds, answer->fds_count);
     return NULL;
 }
 
-static void assert_connection_fails(const char *answer, const char *part)
+/* -1 with a sentence, or 0 with two descriptors. */
+static int segment_ask(struct c4p_client *client, struct segment_answer *answer, int fds[2],
+                       char error[C4P_ERROR_SIZE])
 {
-    struct stranger stranger;
-    void *argument[] = {&stranger, (void *)(uintptr_t)answer};
-    char error[C4P_ERROR_SIZE];
     pthread_t thread;
+    uint32_t endpoint = 0;
+    int rc;
 
-    stranger_open(&stranger, ZMQ_ROUTER, "ipc://@c4p-test-stranger");
-    thread = thread_start(stranger_answer, argument);
-    assert_null(c4p_connect("ipc://@c4p-test-stranger", "test", 20000, error));
-    assert_non_null(strstr(error, part));
-    require(pthread_join(thread, NULL) == 0);
-    stranger_close(&stranger);
+    answer->fake->client = NULL;
+    thread = thread_start(segment_play, answer);
+    rc = c4p_segment(client, 5, &endpoint, &fds[0], &fds[1], error);
+    thread_join(thread);
+    if (rc == 0)
+        assert_int_equal(endpoint, answer->door.endpoint);
+    return rc;
 }
 
-static void a_daemon_of_another_version_or_kind_is_refused_by_the_client(void **state)
+static unsigned descriptors_count(void)
 {
+    unsigned count = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void a_segment_is_entered(void **state)
+{
+    struct fake fake;
+    struct segment_answer answer = {.fake = &fake, .door = C4P__DOOR__INIT, .fds_count = 2};
+    struct c4p_client *client;
+    char error[C4P_ERROR_SIZE], byte;
+    int fds[2];
+
     (void)state;
-    assert_connection_fails("\x12\x02\x08\x09", "is not among ours, 1 to 1");
-    assert_connection_fails("\x1a\x04\x0a\x02no", "the daemon refuses: no");
-    assert_connection_fails("\x22\x02\x08\x03", "is not among ours");
-    assert_connection_fails("HTTP/1.1 400", "it speaks another protocol");
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    require(pipe2(answer.fds, O_CLOEXEC) == 0);
+    answer.door.endpoint = 99;
+    assert_int_equal(segment_ask(client, &answer, fds, error), 0);
+    assert_true(fcntl(fds[0], F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    for (int i = 0; i < 2; i++) {
+        close(fds[i]);
+        close(answer.fds[i]);
+    }
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void a_segment_that_is_not_given_is_explained_and_leaves_no_descriptor(void **state)
+{
+    struct fake fake;
+    struct segment_answer answer = {.fake = &fake, .door = C4P__DOOR__INIT};
+    struct c4p_client *client;
+    struct c4p_event event;
+    char error[C4P_ERROR_SIZE];
+    unsigned before;
+    int fds[2];
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    before = descriptors_count();
+    for (int i = 0; i < 4; i++)
+        answer.fds[i] = STDERR_FILENO;
+    answer.door.refused = (char *)(uintptr_t) "no";
+    for (answer.fds_count = 0; answer.fds_count <= 2; answer.fds_count++) {
+        assert_int_equal(segment_ask(client, &answer, fds, error), -1);
+        assert_string_equal(error, "the daemon refuses: no");
+        assert_int_equal(descriptors_count(), before);
+    }
+    answer.door.refused = (char *)(uintptr_t) "";
+    answer.door.endpoint = 99; /* an empty packet would be the end */
+    for (answer.fds_count = 0; answer.fds_count <= 1; answer.fds_count++) {
+        assert_int_equal(segment_ask(client, &answer, fds, error), -1);
+        assert_non_null(strstr(error, "has sent no descriptors"));
+        assert_int_equal(descriptors_count(), before);
+    }
+    /* A packet nobody asked for, with descriptors, is of no interest. */
+    answer.fds_count = 4;
+    fake_door_send(&fake, &answer.door, answer.fds, answer.fds_count);
+    assert_int_equal(c4p_next(client, &event), 0);
+    assert_int_equal(descriptors_count(), before);
+    answer.silent = true;
+    assert_int_equal(segment_ask(client, &answer, fds, error), -1);
+    assert_non_null(strstr(error, "no answer from the daemon: it is gone"));
+    event_expect(client, &event, C4P_EVENT_LOST, 0);
+    assert_int_equal(c4p_segment(client, 5, &(uint32_t){0}, &fds[0], &fds[1], error), -1);
+    assert_string_equal(error, "there is no connection to the daemon");
+    c4p_close(client);
+    fake_end(&fake);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         watched_test(a_client_learns_who_the_daemon_is),
-        watched_test(a_job_is_submitted_and_followed_to_its_end_without_a_gap),
-        watched_test(a_refusal_brings_its_sentence),
-        watched_test(input_is_sent_and_credit_comes_back),
-        watched_test(a_request_that_is_too_large_is_not_sent),
-        watched_test(nobody_at_the_address_is_an_error_in_time),
-        watched_test(garbage_is_refused_and_the_daemon_serves_on),
-        watched_test(a_daemon_of_another_version_or_kind_is_refused_by_the_client),
+        watched_test(the_state_directory_comes_from_the_environment),
+        watched_test(a_private_daemon_is_adopted),
+        watched_test(nobody_there_is_said_with_the_place_and_the_remedy),
+        watched_test(what_listens_there_may_be_something_else),
+        watched_test(another_users_daemon_is_not_spoken_to),
+        watched_test(a_daemon_that_says_nothing_is_left_in_time),
+        watched_test(answers_that_are_none_are_explained),
+        watched_test(an_address_that_is_none_is_explained),
+        watched_test(a_job_is_submitted_with_all_it_has),
+        watched_test(a_session_is_opened_and_ended),
+        watched_test(the_other_requests_say_what_was_asked),
+        watched_test(what_is_too_large_is_not_sent),
+        watched_test(more_than_a_thousand_unanswered_requests_are_too_many),
+        watched_test(waiting_ends_after_its_time_and_by_signals),
+        watched_test(ids_and_states_have_names),
+        watched_test(a_segment_is_entered),
+        watched_test(a_segment_that_is_not_given_is_explained_and_leaves_no_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
