@@ -61,7 +61,7 @@ static int follow(struct c4p_client *client, uint64_t job, const struct options 
     console.client = client;
     console.job = job;
     if (options->resume)
-        console.expected = 0;
+        console.screen.expected = 0;
     c4p_set_reconnect(client, true);
     if (c4p_follow(client, job, &how) >= 0)
         console_follow(&console);

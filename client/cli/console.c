@@ -2,24 +2,25 @@
 #include "client/cli/console.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/cli/describe.h"
 
-#define INPUT_PIECE (64u << 10)
-
 /* A terminal gives no sign when we come to its foreground: look now and then. */
 #define FOREGROUND_MS 500
+
+/* Input that could not be sent is tried again. */
+#define INPUT_RETRY_MS 20
+
+/* A daemon that does not answer keeps nobody who leaves. */
+#define PARTING_MS 1000
 
 static int64_t now_ms(void)
 {
@@ -29,59 +30,13 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* ---- what we say ourselves ---- */
-
-static void on_text(void *context, unsigned output, const char *data, size_t size)
-{
-    struct console *console = context;
-
-    outlet_put(&console->outlets[output], data, size);
-}
-
-static void on_progress(void *context, const char *text, size_t size)
-{
-    struct console *console = context;
-
-    outlet_put(&console->outlets[console->printer.joined ? 0 : 1], text, size);
-}
-
-static void say_text(struct console *console, const char *text, size_t size)
-{
-    progress_hide(&console->progress);
-    printer_put(&console->printer, C4P_NO_PE, C4P_STREAM_STDERR, text, size);
-}
-
 void console_say(struct console *console, const char *format, ...)
 {
-    char line[1024];
     va_list arguments;
-    int size = snprintf(line, sizeof(line), "c4py: "), more;
 
     va_start(arguments, format);
-    more = vsnprintf(line + size, sizeof(line) - 1 - (size_t)size, format, arguments);
+    screen_say(&console->screen, format, arguments);
     va_end(arguments);
-    size += more < (int)sizeof(line) - 2 - size ? more : (int)sizeof(line) - 2 - size;
-    line[size++] = '\n';
-    say_text(console, line, (size_t)size);
-}
-
-/* Print text that should be lines. */
-static void say_lines(struct console *console, const char *data, size_t size)
-{
-    say_text(console, data, size);
-    if (size > 0 && data[size - 1] != '\n')
-        say_text(console, "\n", 1);
-}
-
-/* What was put into console->json goes to standard output. */
-static void json_out(struct console *console)
-{
-    progress_hide(&console->progress);
-    if (console->json.failed)
-        console->outlets[0].error = ENOMEM;
-    else
-        outlet_put(&console->outlets[0], console->json.text, console->json.size);
-    json_reset(&console->json);
 }
 
 void console_leave(struct console *console, int exit_code)
@@ -92,86 +47,39 @@ void console_leave(struct console *console, int exit_code)
 
 /* ---- output ---- */
 
-static void gap_tell(struct console *console, uint64_t pieces)
-{
-    if (console->as_json) {
-        describe_gap(&console->json, console->job, pieces);
-        json_out(console);
-    } else {
-        console_say(console, "(%" PRIu64 " piece%s of output %s not kept any more)", pieces,
-                    pieces == 1 ? "" : "s", pieces == 1 ? "is" : "are");
-    }
-}
-
-void console_print(struct console *console, const struct c4p_event *event)
-{
-    if (console->expected != 0 && event->sequence > console->expected)
-        gap_tell(console, event->sequence - console->expected);
-    console->expected = event->sequence + 1;
-    progress_hide(&console->progress);
-    if (console->as_json) {
-        describe_output(&console->json, event);
-        json_out(console);
-    } else {
-        printer_put(&console->printer, event->pe, event->stream, event->data, event->data_size);
-    }
-}
-
-/* A piece was put into an outlet: it is dealt with when it is written. */
-static void unwritten_add(struct console *console, const struct c4p_event *event)
-{
-    unsigned output = console->as_json || console->printer.joined ? 0 : event->stream;
-    unsigned last = (console->unwritten_first + console->unwritten_count) % CONSOLE_UNWRITTEN;
-
-    console->unwritten[last] =
-        (struct unwritten){event->sequence, console->outlets[output].taken, output};
-    console->unwritten_count++;
-}
-
 static void written_tell(struct console *console)
 {
-    while (console->unwritten_count > 0) {
-        const struct unwritten *first = &console->unwritten[console->unwritten_first];
+    uint64_t sequence;
 
-        if (outlet_written(&console->outlets[first->output]) < first->position)
-            return;
-        c4p_output_done(console->client, console->job, first->sequence);
-        console->unwritten_first = (console->unwritten_first + 1) % CONSOLE_UNWRITTEN;
-        console->unwritten_count--;
-    }
+    while ((sequence = screen_next_written(&console->screen)) != 0)
+        c4p_output_done(console->client, console->job, sequence);
 }
 
 static void on_output(struct console *console, const struct c4p_event *event)
 {
-    if (event->sequence < console->expected)
+    if (event->sequence < console->screen.expected)
         ; /* seen before the daemon went away */
     else if (console->manner->output == NULL)
-        console_print(console, event);
+        screen_put_piece(&console->screen, event);
     else if (console->manner->output(console, event))
         console_leave(console, 0);
-    unwritten_add(console, event);
+    screen_count_piece(&console->screen, event);
 }
 
-static bool is_full(const struct console *console)
+/* Write what can be written, and see whether somebody reads. */
+static void output_write(struct console *console)
 {
-    return outlet_waiting(&console->outlets[0]) > OUTLET_FULL ||
-           outlet_waiting(&console->outlets[1]) > OUTLET_FULL ||
-           console->unwritten_count == CONSOLE_UNWRITTEN;
-}
+    int error;
 
-static void outlets_write(struct console *console)
-{
-    const struct outlet *out = &console->outlets[0];
-
-    outlet_write(&console->outlets[0]);
-    outlet_write(&console->outlets[1]);
+    screen_write(&console->screen);
     if (console->client != NULL)
         written_tell(console);
-    if (out->error == 0 || console->broken)
+    error = screen_error(&console->screen);
+    if (error == 0 || console->broken)
         return;
     console->broken = true;
-    if (out->error != EPIPE && !console->printer.joined)
-        console_say(console, "standard output: %s", strerror(out->error));
+    if (error != EPIPE && !console->screen.printer.joined)
+        console_say(console, "standard output: %s", strerror(error));
     console->manner->broken(console);
 }
 
@@ -191,14 +99,14 @@ static int exit_code_of(int code)
 
 static void end_tell(struct console *console, const struct c4p_event *event)
 {
-    say_lines(console, event->data, event->data_size);
+    screen_put_lines(&console->screen, event->data, event->data_size);
     if (console->broken || event->text[0] == '\0')
         return;
     if (event->state == C4P_STATE_CANCELLED && console->interrupts > 0)
         return;
     if (event->tail_size > 0) {
         console_say(console, "%s; the end of its standard error:", event->text);
-        say_lines(console, event->tail, event->tail_size);
+        screen_put_lines(&console->screen, event->tail, event->tail_size);
     } else {
         console_say(console, "%s", event->text);
     }
@@ -206,16 +114,16 @@ static void end_tell(struct console *console, const struct c4p_event *event)
 
 static void on_ended(struct console *console, const struct c4p_event *event)
 {
-    progress_stop(&console->progress);
+    screen_wait_over(&console->screen);
     console->state = event->state;
     if (console->manner->ending != NULL)
         console->manner->ending(console);
     console_leave(console, exit_code_of(event->exit_code));
     if (event->state == C4P_STATE_CANCELLED && console->interrupts > 0)
         console->exit_code = 128 + console->interrupt;
-    if (console->as_json) {
-        describe_ended(&console->json, event);
-        json_out(console);
+    if (console->screen.as_json) {
+        describe_ended(&console->screen.json, event);
+        screen_put_json(&console->screen);
     } else {
         end_tell(console, event);
     }
@@ -226,26 +134,26 @@ static void on_state(struct console *console, const struct c4p_event *event)
     char id[C4P_ID_SIZE], text[PROGRESS_SIZE];
 
     console->state = event->state;
-    if (console->as_json) {
-        describe_state(&console->json, event);
-        json_out(console);
+    if (console->screen.as_json) {
+        describe_state(&console->screen.json, event);
+        screen_put_json(&console->screen);
     }
     if (event->state != C4P_STATE_QUEUED || event->text[0] == '\0') {
-        progress_stop(&console->progress);
+        screen_wait_over(&console->screen);
         return;
     }
     snprintf(text, sizeof(text), "c4py: job %s %s%s", c4p_id_format(console->job, id),
              strncmp(event->text, "waits", 5) == 0 ? "" : "waits: ", event->text);
-    progress_wait(&console->progress, text, now_ms());
+    screen_wait(&console->screen, text);
 }
 
 static void on_accepted(struct console *console, const struct c4p_event *event)
 {
     console->accepted = true;
     console->job = event->job;
-    if (console->as_json) {
-        describe_accepted(&console->json, event->job);
-        json_out(console);
+    if (console->screen.as_json) {
+        describe_accepted(&console->screen.json, event->job);
+        screen_put_json(&console->screen);
     }
     if (console->interrupts > 0)
         cancel(console, console->interrupts > 1);
@@ -270,8 +178,10 @@ static void on_refused(struct console *console, const struct c4p_event *event)
 
 static void on_lost(struct console *console, const struct c4p_event *event)
 {
-    progress_stop(&console->progress);
+    screen_wait_over(&console->screen);
     console->lost = true;
+    console->input_waits = false;
+    console->input_credit = 0;
     console->manner->lost(console, event->text);
 }
 
@@ -324,7 +234,7 @@ static void events_take(struct console *console)
 {
     struct c4p_event event;
 
-    while (!console->ended && !is_full(console)) {
+    while (!console->ended && !screen_is_full(&console->screen)) {
         int rc = c4p_next(console->client, &event);
 
         if (rc == 0)
@@ -348,7 +258,7 @@ void console_cancel_job(struct console *console, int number)
                     number == SIGINT ? "interrupted" : strsignal(number));
     if (console->interrupts > 1) {
         /* Whoever does not read us any more must not keep us. */
-        console->outlets[0].start = console->outlets[0].end = 0;
+        screen_drop(&console->screen);
         console->exit_code = 128 + console->interrupt;
         if (console->interrupts > 2)
             console->ended = true;
@@ -372,7 +282,7 @@ static void signals_take(struct console *console)
             continue;
         if (console->interrupts++ == 0)
             console->interrupt = (int)info.ssi_signo;
-        progress_stop(&console->progress);
+        screen_wait_over(&console->screen);
         console->manner->interrupted(console, (int)info.ssi_signo);
     }
 }
@@ -406,42 +316,41 @@ static bool input_allowed(const struct console *console)
 static bool input_wanted(const struct console *console)
 {
     return console->accepted && !console->ended && !console->lost && !console->input_closed &&
-           console->input_credit > 0;
+           !console->input_waits && console->input_credit > 0;
+}
+
+/* What was read goes out; while it cannot, no more is read. */
+static void input_send(struct console *console)
+{
+    if (c4p_input(console->client, console->job, console->input, console->input_size,
+                  console->input_closed) < 0 &&
+        errno == EAGAIN)
+        return;
+    console->input_waits = false;
 }
 
 static void input_take(struct console *console)
 {
-    static char buffer[INPUT_PIECE];
-    size_t size = console->input_credit < sizeof(buffer) ? console->input_credit : sizeof(buffer);
+    uint32_t size = console->input_credit;
     ssize_t rc;
 
     if (!input_allowed(console))
         return;
-    rc = read(STDIN_FILENO, buffer, size);
+    if (size > sizeof(console->input))
+        size = sizeof(console->input);
+    rc = read(STDIN_FILENO, console->input, size);
     if (rc < 0 &&
         (errno == EAGAIN || errno == EINTR || (errno == EIO && console->input_is_terminal)))
         return;
     if (rc <= 0)
         console->input_closed = true;
-    if (rc < 0)
-        rc = 0;
-    console->input_credit -= (uint32_t)rc;
-    c4p_input(console->client, console->job, buffer, (size_t)rc, console->input_closed);
+    console->input_size = rc > 0 ? (size_t)rc : 0;
+    console->input_credit -= (uint32_t)console->input_size;
+    console->input_waits = true;
+    input_send(console);
 }
 
 /* ---- the loop ---- */
-
-static void progress_paint(struct console *console)
-{
-    struct winsize size;
-    unsigned columns = 80;
-
-    if (progress_due(&console->progress, now_ms()) != 0)
-        return;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        columns = size.ws_col;
-    progress_show(&console->progress, now_ms(), columns);
-}
 
 /*
  * Take and write until there is nothing to do. The client's descriptor tells of changes only, and
@@ -451,18 +360,26 @@ static void loop_settle(struct console *console)
 {
     do {
         events_take(console);
-        progress_paint(console);
-        outlets_write(console);
-    } while (!console->ended && !is_full(console) && c4p_wait(console->client, 0) == 0);
+        screen_paint(&console->screen);
+        output_write(console);
+    } while (!console->ended && !screen_is_full(&console->screen) &&
+             c4p_wait(console->client, 0) == 0);
+}
+
+static int sooner(int one, int other)
+{
+    return other >= 0 && (one < 0 || other < one) ? other : one;
 }
 
 static int loop_timeout(const struct console *console, bool background)
 {
-    int due = progress_due(&console->progress, now_ms());
+    int timeout = screen_due(&console->screen);
 
-    if (!background)
-        return due;
-    return due >= 0 && due < FOREGROUND_MS ? due : FOREGROUND_MS;
+    if (background)
+        timeout = sooner(timeout, FOREGROUND_MS);
+    if (console->input_waits && !console->lost)
+        timeout = sooner(timeout, INPUT_RETRY_MS);
+    return timeout;
 }
 
 static void watched_gone(struct console *console)
@@ -477,11 +394,11 @@ static void loop_once(struct console *console)
 {
     enum { CLIENT, WATCHED, SIGNALS, OUT, ERR, IN, POLLED };
     struct pollfd polled[POLLED] = {
-        {is_full(console) ? -1 : c4p_fd(console->client), POLLIN, 0},
+        {screen_is_full(&console->screen) ? -1 : c4p_fd(console->client), POLLIN, 0},
         {console->watched, POLLIN, 0},
         {console->signals, POLLIN, 0},
-        {outlet_waiting(&console->outlets[0]) > 0 ? STDOUT_FILENO : -1, POLLOUT, 0},
-        {outlet_waiting(&console->outlets[1]) > 0 ? STDERR_FILENO : -1, POLLOUT, 0},
+        {screen_waits(&console->screen, 0) ? STDOUT_FILENO : -1, POLLOUT, 0},
+        {screen_waits(&console->screen, 1) ? STDERR_FILENO : -1, POLLOUT, 0},
         {input_wanted(console) && input_allowed(console) ? STDIN_FILENO : -1, POLLIN, 0},
     };
     bool background = input_wanted(console) && polled[IN].fd < 0;
@@ -490,9 +407,11 @@ static void loop_once(struct console *console)
         return;
     if (polled[SIGNALS].revents != 0)
         signals_take(console);
+    if (console->input_waits && !console->lost)
+        input_send(console);
     if (polled[IN].revents != 0)
         input_take(console);
-    outlets_write(console);
+    output_write(console);
     loop_settle(console);
     if (polled[WATCHED].revents != 0 && !console->ended)
         watched_gone(console);
@@ -503,7 +422,7 @@ void console_follow(struct console *console)
     loop_settle(console);
     while (!console->ended)
         loop_once(console);
-    progress_stop(&console->progress);
+    screen_wait_over(&console->screen);
 }
 
 void console_flush(struct console *console)
@@ -511,13 +430,12 @@ void console_flush(struct console *console)
     while (console->interrupts < 2) {
         struct pollfd polled[] = {
             {console->signals, POLLIN, 0},
-            {outlet_waiting(&console->outlets[0]) > 0 ? STDOUT_FILENO : -1, POLLOUT, 0},
-            {outlet_waiting(&console->outlets[1]) > 0 ? STDERR_FILENO : -1, POLLOUT, 0},
+            {screen_waits(&console->screen, 0) ? STDOUT_FILENO : -1, POLLOUT, 0},
+            {screen_waits(&console->screen, 1) ? STDERR_FILENO : -1, POLLOUT, 0},
         };
 
-        outlet_write(&console->outlets[0]);
-        outlet_write(&console->outlets[1]);
-        if (outlet_waiting(&console->outlets[0]) == 0 && outlet_waiting(&console->outlets[1]) == 0)
+        screen_write(&console->screen);
+        if (!screen_waits(&console->screen, 0) && !screen_waits(&console->screen, 1))
             return;
         if (poll(polled, 3, -1) > 0 && polled[0].revents != 0)
             signals_take(console);
@@ -526,30 +444,38 @@ void console_flush(struct console *console)
 
 /* ---- start and end ---- */
 
-static bool same_file(int one, int other)
-{
-    struct stat a, b;
-
-    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
-}
-
 void console_open(struct console *console, const struct console_manner *manner,
                   const struct options *options)
 {
     memset(console, 0, sizeof(*console));
     console->manner = manner;
     console->watched = -1;
-    console->expected = 1;
     console->exit_code = 1;
-    console->as_json = options->json;
     console->input_is_terminal = isatty(STDIN_FILENO);
-    outlet_init(&console->outlets[0], STDOUT_FILENO);
-    outlet_init(&console->outlets[1], STDERR_FILENO);
-    printer_init(&console->printer, options->label, same_file(STDOUT_FILENO, STDERR_FILENO),
-                 on_text, console);
-    progress_init(&console->progress, isatty(STDERR_FILENO), on_progress, console);
+    screen_init(&console->screen, options->label, options->json);
     console->signals = signals_open();
+}
+
+/*
+ * The job goes on without us: let the daemon know how far we got, and that others may follow it,
+ * before the connection is closed.
+ */
+static void job_part(struct console *console)
+{
+    int64_t deadline = now_ms() + PARTING_MS, request;
+    struct c4p_event event;
+
+    written_tell(console);
+    request = c4p_unfollow(console->client, console->job);
+    while (request > 0 && now_ms() < deadline) {
+        int rc = c4p_next(console->client, &event);
+        int64_t left = deadline - now_ms();
+
+        if (rc < 0 || (rc > 0 && event.request == request))
+            return;
+        if (rc == 0 && c4p_wait(console->client, left > 0 ? (int)left : 0) != 0)
+            return;
+    }
 }
 
 int console_close(struct console *console)
@@ -557,12 +483,13 @@ int console_close(struct console *console)
     int error;
 
     console_flush(console);
-    error = console->outlets[0].error;
+    if (console->client != NULL && console->accepted && !console->lost &&
+        !state_is_over(console->state))
+        job_part(console);
+    error = screen_error(&console->screen);
     if (error != 0)
         console->exit_code = error == EPIPE ? 128 + SIGPIPE : 1;
     c4p_close(console->client);
-    json_free(&console->json);
-    outlet_free(&console->outlets[0]);
-    outlet_free(&console->outlets[1]);
+    screen_free(&console->screen);
     return console->exit_code;
 }

@@ -13,14 +13,8 @@
 #include <stdint.h>
 
 #include "client/c4p.h"
-#include "client/cli/json.h"
 #include "client/cli/options.h"
-#include "client/cli/outlet.h"
-#include "client/cli/printer.h"
-#include "client/cli/progress.h"
-
-/* Pieces of output that are not written yet; with so many no more events are taken. */
-#define CONSOLE_UNWRITTEN 128
+#include "client/cli/screen.h"
 
 struct console;
 
@@ -58,22 +52,15 @@ struct console {
     int interrupts; /* signals that ask us to end */
     int interrupt;  /* the first of them */
 
-    bool as_json;
-    struct json json;
-    struct printer printer;
-    struct progress progress;
-    struct outlet outlets[2];
-    bool broken;       /* the manner was told */
-    uint64_t expected; /* number of the next piece; 0: any */
-    struct unwritten {
-        uint64_t sequence, position;
-        unsigned output;
-    } unwritten[CONSOLE_UNWRITTEN];
-    unsigned unwritten_first, unwritten_count;
+    struct screen screen;
+    bool broken; /* standard output is, and the manner was told */
 
     int signals; /* signalfd */
     bool input_closed, input_is_terminal;
     uint32_t input_credit;
+    bool input_waits; /* what is in `input` is not sent yet */
+    size_t input_size;
+    char input[64 << 10];
 };
 
 /* Never fails: what cannot be opened shows when it is used. */
@@ -91,9 +78,6 @@ void console_say(struct console *console, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* There is nothing more to wait for. */
 void console_leave(struct console *console, int exit_code);
-
-/* Print a piece of output; what was not kept before it is told. */
-void console_print(struct console *console, const struct c4p_event *event);
 
 /* Parts of manners: the first signal cancels the job, the second kills it, the third leaves. */
 void console_cancel_job(struct console *console, int number);

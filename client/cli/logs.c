@@ -28,8 +28,8 @@ static void on_tail_piece(void *context, const struct c4p_event *event)
 {
     struct console *console = context;
 
-    console->expected = event->sequence; /* what is left out is no gap */
-    console_print(console, event);
+    console->screen.expected = event->sequence; /* what is left out is no gap */
+    screen_put_piece(&console->screen, event);
 }
 
 static void tail_end(struct console *console)
@@ -40,7 +40,7 @@ static void tail_end(struct console *console)
         return;
     logs->tailing = false;
     tail_give(&logs->tail, on_tail_piece, console);
-    console->expected = logs->backlog;
+    console->screen.expected = logs->backlog;
 }
 
 /* ---- manner ---- */
@@ -93,7 +93,7 @@ static bool on_output(struct console *console, const struct c4p_event *event)
             return true;
     }
     if (!logs->tailing) {
-        console_print(console, event);
+        screen_put_piece(&console->screen, event);
     } else if (!tail_add(&logs->tail, event)) {
         console_say(console, "%s (ask for fewer lines)", strerror(ENOMEM));
         console_leave(console, 1);
