@@ -223,11 +223,32 @@ static void pe_died(struct job_life *life, const struct life_event *event, int64
         death_judge(life, event, before == PE_STARTED, now);
 }
 
-static void cancel(struct job_life *life, enum life_phase phase, int64_t now)
+static void cancel(struct job_life *life, const char *why, enum life_phase phase, int64_t now)
 {
     if (!life->decided)
-        decide(life, JOB_STOPPED, LIFE_EXIT_CANCELLED, LIFE_NOBODY, "the job was cancelled");
+        decide(life, JOB_STOPPED, LIFE_EXIT_CANCELLED, LIFE_NOBODY, "%s",
+               why != NULL ? why : "the job was cancelled");
     phase_enter(life, phase, now);
+}
+
+/* Only what runs can complete: what is to be closed before that is cancelled. */
+static void close_session(struct job_life *life, const char *why, int64_t now)
+{
+    if (life->state != JOB_RUNNING) {
+        cancel(life, why, PHASE_TERM, now);
+    } else if (!life->decided) {
+        decide(life, JOB_SUCCEEDED, 0, LIFE_NOBODY, "%s", why != NULL ? why : "");
+        stop_begin(life, LIFE_NOBODY, now);
+    }
+}
+
+static void too_long(struct job_life *life, const char *limit, int64_t now)
+{
+    if (life->decided)
+        return;
+    decide(life, JOB_BROKE, LIFE_EXIT_TIME_LIMIT, LIFE_NOBODY, "the time limit of %s is reached",
+           limit);
+    phase_enter(life, PHASE_TERM, now);
 }
 
 static void timer(struct job_life *life, int64_t now)
@@ -281,10 +302,16 @@ void life_input(struct job_life *life, const struct life_event *event, int64_t n
         phase_enter(life, PHASE_TERM, now);
         break;
     case LIFE_CANCEL:
-        cancel(life, PHASE_TERM, now);
+        cancel(life, event->text, PHASE_TERM, now);
         break;
     case LIFE_KILL:
-        cancel(life, PHASE_KILL, now);
+        cancel(life, event->text, PHASE_KILL, now);
+        break;
+    case LIFE_CLOSE:
+        close_session(life, event->text, now);
+        break;
+    case LIFE_TOO_LONG:
+        too_long(life, event->text, now);
         break;
     case LIFE_TIMER:
         timer(life, now);

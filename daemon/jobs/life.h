@@ -5,8 +5,8 @@
  *   submitted -> queued -> reserving -> starting -> running -> completed | failed | cancelled
  *
  * The table of states is in life.c. Under it lies the way to the end. The
- * first thing that ends the program (C4P_EXIT, the death of a PE, a cancel)
- * fixes the outcome; then everybody is told to stop, and who does not gets
+ * first thing that ends the program (C4P_EXIT, the death of a PE, a cancel,
+ * its time limit) fixes the outcome; then everybody is told to stop, and who does not gets
  * SIGTERM and SIGKILL. When no PE is left the job takes its last state.
  */
 #ifndef C4P_DAEMON_JOBS_LIFE_H
@@ -49,6 +49,7 @@ enum job_state job_state_next(enum job_state state, enum job_event event);
 #define LIFE_TERM_MS 400
 
 #define LIFE_EXIT_CANCELLED 130
+#define LIFE_EXIT_TIME_LIMIT 124
 #define LIFE_NOBODY UINT32_MAX
 
 /* What may happen to a job. */
@@ -60,9 +61,11 @@ enum life_event_kind {
     LIFE_EXIT,         /* pe ends the program with code */
     LIFE_PE_DIED, /* pe, on the host `text`, ended: by signal if that is not 0, else with code */
     LIFE_CORRUPT, /* text: what is wrong with the segment */
-    LIFE_CANCEL,
-    LIFE_KILL, /* no grace; the outcome is that of a cancel unless there is one */
-    LIFE_TIMER /* the time asked for has come */
+    LIFE_CANCEL,  /* text: why, NULL: somebody wanted it */
+    LIFE_KILL,    /* no grace; the outcome is that of a cancel unless there is one; text as there */
+    LIFE_CLOSE, /* a session is done: everybody is to stop, which is a success; text: why, or NULL */
+    LIFE_TOO_LONG, /* text: the time limit, which it has reached */
+    LIFE_TIMER     /* the time asked for has come */
 };
 
 struct life_event {

@@ -95,6 +95,12 @@ static void happened(struct job_life *life, enum life_event_kind kind, int64_t n
     life_input(life, &(struct life_event){.kind = kind, .text = "text"}, now);
 }
 
+/* The same without a text. */
+static void asked(struct job_life *life, enum life_event_kind kind, int64_t now)
+{
+    life_input(life, &(struct life_event){.kind = kind}, now);
+}
+
 /* The action of this kind among those asked for last. */
 static const struct life_action *action_find(const struct job_life *life,
                                              enum life_action_kind kind)
@@ -318,12 +324,12 @@ static void a_cancelled_job_is_asked_to_end_and_then_killed(void **state)
 
     (void)state;
     life_begin(&life, 1);
-    happened(&life, LIFE_CANCEL, 10);
+    asked(&life, LIFE_CANCEL, 10);
     assert_int_equal(action_find(&life, LIFE_SIGNAL)->signal, SIGTERM);
     assert_int_equal(action_find(&life, LIFE_WAKE_AT)->at, 10 + LIFE_TERM_MS);
-    happened(&life, LIFE_CANCEL, 20);
+    asked(&life, LIFE_CANCEL, 20);
     assert_int_equal(life.actions, 0);
-    happened(&life, LIFE_KILL, 30);
+    asked(&life, LIFE_KILL, 30);
     assert_int_equal(action_find(&life, LIFE_SIGNAL)->signal, SIGKILL);
     died(&life, 0, 0, SIGKILL);
     assert_over(&life, JOB_CANCELLED, LIFE_EXIT_CANCELLED, "the job was cancelled");
@@ -337,11 +343,83 @@ static void a_job_that_ends_by_itself_is_not_cancelled_any_more(void **state)
     (void)state;
     life_begin(&life, 1);
     exited(&life, 0, 4);
-    happened(&life, LIFE_CANCEL, 0);
+    asked(&life, LIFE_CANCEL, 0);
     died(&life, 0, 0, SIGTERM);
     assert_over(&life, JOB_FAILED, 4, "");
-    happened(&life, LIFE_CANCEL, 0);
+    asked(&life, LIFE_CANCEL, 0);
     assert_int_equal(life.actions, 0);
+    life_free(&life);
+}
+
+static void a_cancel_can_say_why(void **state)
+{
+    struct job_life life;
+
+    (void)state;
+    life_begin(&life, 1);
+    happened(&life, LIFE_CANCEL, 0);
+    died(&life, 0, 0, SIGTERM);
+    assert_over(&life, JOB_CANCELLED, LIFE_EXIT_CANCELLED, "text");
+    life_free(&life);
+}
+
+static void a_job_that_reaches_its_time_limit_fails_with_a_code_of_its_own(void **state)
+{
+    struct job_life life;
+
+    (void)state;
+    life_begin(&life, 1);
+    life_input(&life, &(struct life_event){.kind = LIFE_TOO_LONG, .text = "1 h 30 min"}, 10);
+    assert_int_equal(action_find(&life, LIFE_SIGNAL)->signal, SIGTERM);
+    assert_int_equal(action_find(&life, LIFE_WAKE_AT)->at, 10 + LIFE_TERM_MS);
+    died(&life, 0, 0, SIGTERM);
+    assert_over(&life, JOB_FAILED, LIFE_EXIT_TIME_LIMIT, "the time limit of 1 h 30 min is reached");
+    life_free(&life);
+}
+
+static void a_job_that_is_ending_has_no_time_limit_any_more(void **state)
+{
+    struct job_life life;
+
+    (void)state;
+    life_begin(&life, 1);
+    exited(&life, 0, 0);
+    happened(&life, LIFE_TOO_LONG, 10);
+    assert_int_equal(life.actions, 0);
+    died(&life, 0, 0, 0);
+    assert_over(&life, JOB_COMPLETED, 0, "");
+    life_free(&life);
+}
+
+static void a_session_that_is_closed_completes_when_everybody_has_stopped(void **state)
+{
+    struct job_life life;
+
+    (void)state;
+    life_begin(&life, 2);
+    started(&life, 0);
+    asked(&life, LIFE_CLOSE, 10);
+    assert_int_equal(action_find(&life, LIFE_TELL_STOP)->pe, LIFE_NOBODY);
+    assert_int_equal(action_find(&life, LIFE_WAKE_AT)->at, 10 + LIFE_STOP_MS);
+    assert_null(action_find(&life, LIFE_SIGNAL));
+    asked(&life, LIFE_CLOSE, 20);
+    assert_int_equal(life.actions, 0);
+    died(&life, 0, 0, 0);
+    died(&life, 1, 0, SIGTERM);
+    assert_over(&life, JOB_COMPLETED, 0, "");
+    life_free(&life);
+}
+
+static void a_session_that_does_not_run_yet_is_cancelled_by_closing_it(void **state)
+{
+    struct job_life life;
+
+    (void)state;
+    assert_int_equal(life_init(&life, 1, 0), 0);
+    life_input(&life, &(struct life_event){.kind = LIFE_PE_SPAWNED, .pe = 0}, 0);
+    happened(&life, LIFE_CLOSE, 0);
+    died(&life, 0, 0, SIGTERM);
+    assert_over(&life, JOB_CANCELLED, LIFE_EXIT_CANCELLED, "text");
     life_free(&life);
 }
 
@@ -444,6 +522,11 @@ int main(void)
         cmocka_unit_test(pes_of_which_only_some_start_would_wait_for_ever_and_are_ended),
         cmocka_unit_test(a_cancelled_job_is_asked_to_end_and_then_killed),
         cmocka_unit_test(a_job_that_ends_by_itself_is_not_cancelled_any_more),
+        cmocka_unit_test(a_cancel_can_say_why),
+        cmocka_unit_test(a_job_that_reaches_its_time_limit_fails_with_a_code_of_its_own),
+        cmocka_unit_test(a_job_that_is_ending_has_no_time_limit_any_more),
+        cmocka_unit_test(a_session_that_is_closed_completes_when_everybody_has_stopped),
+        cmocka_unit_test(a_session_that_does_not_run_yet_is_cancelled_by_closing_it),
         cmocka_unit_test(a_corrupt_segment_ends_the_job_without_using_it),
         cmocka_unit_test(pes_that_cannot_all_be_spawned_are_killed),
         watched_test(any_course_of_events_comes_to_one_end),
