@@ -6,13 +6,19 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/rundir.h"
 #include "daemon/service.h"
+
+#ifndef C4P_VERSION
+#define C4P_VERSION "unknown"
+#endif
+
+/* Jobs that are over which a client can still ask for. */
+#define KEEP 16
 
 struct embedded {
     struct process process;
@@ -30,13 +36,18 @@ static void on_greeted(void *context)
     rundir_remove(&daemon->rundir);
 }
 
-static void on_ended(void *context)
+static void on_idle(void *context)
 {
     struct embedded *daemon = context;
 
     /* A client that is there closes the lifeline when it has read the news. */
     if (daemon->client_gone)
         event_base_loopbreak(daemon->process.base);
+}
+
+static void on_nothing(void *context)
+{
+    (void)context;
 }
 
 /* End what runs; the loop goes on until it has ended. */
@@ -61,7 +72,6 @@ static void on_lifeline(evutil_socket_t fd, short what, void *argument)
     event_del(daemon->lifeline);
     daemon->client_gone = true;
     daemon_stop(daemon, true);
-    service_abandon(daemon->service);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *argument)
@@ -91,18 +101,24 @@ static int events_open(struct embedded *daemon, char *error, size_t size)
 
 static int embedded_open(struct embedded *daemon, char *error, size_t size)
 {
-    const struct service_listener listener = {on_greeted, on_ended, daemon};
-    mode_t before;
+    static const struct service_settings settings = {
+        .jobs = {.output_limit = TRANSCRIPT_MIN_LIMIT, .queue_limit = 1024, .keep = KEEP},
+        .max_clients = 1,
+        .session_ttl_ms = 0, /* its client is its only one */
+        .version = C4P_VERSION,
+    };
+    const struct service_listener listener = {on_greeted, on_nothing, on_idle, on_nothing, daemon};
+    char reason[SERVICE_ERROR_SIZE];
+    enum store_open_result result;
 
     if (process_open(&daemon->process, error, size) != 0)
         return -1;
     if (rundir_create(&daemon->rundir, error, size) != 0)
         return -1;
-    before = umask(0177); /* the socket is ours alone, as is its directory */
-    daemon->service = service_create(&daemon->process.place, daemon->rundir.address, &listener);
-    umask(before);
+    daemon->service = service_create(&daemon->process.place, daemon->rundir.address, &settings,
+                                     &listener, &result, reason);
     if (daemon->service == NULL) {
-        snprintf(error, size, "%s: cannot be bound: %s", daemon->rundir.address, strerror(errno));
+        snprintf(error, size, "%s", reason);
         return -1;
     }
     return events_open(daemon, error, size);
@@ -128,7 +144,7 @@ static void lifeline_tell(int fd, const char *word, const char *text)
 int embedded_run(int lifeline)
 {
     struct embedded daemon = {.lifeline_fd = lifeline};
-    char error[300];
+    char error[SERVICE_ERROR_SIZE];
     int rc = 1;
 
     if (embedded_open(&daemon, error, sizeof(error)) == 0) {

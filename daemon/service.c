@@ -2,123 +2,58 @@
 #include "daemon/service.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <utlist.h>
+
+#include "daemon/clock.h"
+#include "daemon/control/attach.h"
 #include "daemon/control/control.h"
 #include "daemon/control/server.h"
+#include "daemon/followers.h"
+#include "daemon/inquiry.h"
 #include "daemon/log.h"
+#include "daemon/sessions.h"
 
-/* The number of the one job that a private daemon has. */
-#define THE_JOB 1
+/* Troubles that stay until the daemon is started again; more than these say nothing new. */
+#define MAX_TROUBLES 8
+
+/* What we keep of a client. */
+struct client {
+    struct control_peer *peer;
+    struct followers_client *follows;
+    uint64_t *tied; /* jobs to be cancelled when it goes */
+    size_t tied_count;
+    int lost; /* errno: to be cut off */
+    struct client *prev, *next;
+};
 
 struct service {
     const struct job_place *place;
+    struct service_settings settings;
     struct service_listener listener;
     struct server *server;
     struct control *control;
-    struct job *job;
-    const struct control_peer *follower;
-    bool job_ended, stopping;
+    struct attach *attach;
+    struct jobs *jobs;
+    struct followers *followers;
+    struct sessions *sessions;
+    struct client *clients;
+    struct event *cut;
+    int64_t started; /* time of day */
+    bool draining;
+    bool door; /* clients come in through attach.c */
+    uint64_t strangers;
+    char *troubles[MAX_TROUBLES];
 };
-
-/* ---- the job's events to its follower ---- */
-
-static void event_send(struct service *service, C4p__Event__BodyCase body, void *message)
-{
-    C4p__Event event = C4P__EVENT__INIT;
-
-    event.body_case = body;
-    event.welcome = message; /* the members of the union are all pointers */
-    if (service->follower != NULL)
-        control_send(service->control, service->follower, &event);
-}
-
-static void on_changed(void *context, uint64_t job, enum job_state state)
-{
-    C4p__State message = C4P__STATE__INIT;
-
-    message.job = job;
-    message.state = (C4p__JobState)state;
-    event_send(context, C4P__EVENT__BODY_STATE, &message);
-}
-
-static void on_output(void *context, uint64_t job, const struct output_piece *piece,
-                      uint64_t sequence)
-{
-    C4p__Output message = C4P__OUTPUT__INIT;
-
-    message.job = job;
-    message.pe = piece->pe;
-    message.stream = piece->stream == OUTPUT_STDERR ? C4P__STREAM__STDERR : C4P__STREAM__STDOUT;
-    message.sequence = sequence;
-    message.data.data = (uint8_t *)(uintptr_t)piece->data;
-    message.data.len = piece->size;
-    event_send(context, C4P__EVENT__BODY_OUTPUT, &message);
-}
-
-static void on_input_credit(void *context, uint64_t job, uint32_t bytes, bool closed)
-{
-    C4p__InputCredit message = C4P__INPUT_CREDIT__INIT;
-
-    message.job = job;
-    message.bytes = bytes;
-    message.closed = closed;
-    event_send(context, C4P__EVENT__BODY_INPUT_CREDIT, &message);
-}
-
-static void on_ended(void *context, uint64_t job, const struct job_end *end)
-{
-    struct service *service = context;
-    C4p__Ended message = C4P__ENDED__INIT;
-
-    message.job = job;
-    message.state = (C4p__JobState)end->state;
-    message.exit_code = end->exit_code;
-    message.message = (char *)(uintptr_t)end->message;
-    message.tail.data = (uint8_t *)(uintptr_t)end->tail;
-    message.tail.len = end->tail_size;
-    message.text.data = (uint8_t *)(uintptr_t)end->text;
-    message.text.len = end->text_size;
-    service->job_ended = true;
-    event_send(service, C4P__EVENT__BODY_ENDED, &message);
-    service->listener.ended(service->listener.context);
-}
-
-_Static_assert((int)JOB_CANCELLED == (int)C4P__JOB_STATE__CANCELLED &&
-                   (int)JOB_RUNNING == (int)C4P__JOB_STATE__RUNNING,
-               "the states have the same numbers on the wire");
-
-/* ---- what the client asks ---- */
-
-/* A list of byte strings as C strings. NULL if there is one with a NUL, or no memory. */
-static char **strings_create(size_t count, const ProtobufCBinaryData *data)
-{
-    char **strings = calloc(count + 1, sizeof(*strings));
-
-    for (size_t i = 0; strings != NULL && i < count; i++) {
-        if (memchr(data[i].data, '\0', data[i].len) != NULL ||
-            (strings[i] = strndup((const char *)data[i].data, data[i].len)) == NULL) {
-            while (i > 0)
-                free(strings[--i]);
-            free(strings);
-            return NULL;
-        }
-    }
-    return strings;
-}
-
-static void strings_free(char **strings)
-{
-    for (char **string = strings; string != NULL && *string != NULL; string++)
-        free(*string);
-    free(strings);
-}
 
 static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -132,136 +67,453 @@ static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
     return -1;
 }
 
-static int serve_submit(void *context, struct control_peer *peer, const C4p__Submit *submit,
-                        uint64_t *job, char reason[CONTROL_REASON_SIZE])
+static void service_changed(struct service *service)
 {
-    const struct job_listener listener = {on_changed, on_output, on_input_credit, on_ended,
-                                          context};
+    service->listener.changed(service->listener.context);
+}
+
+/* ---- from the jobs ---- */
+
+static void on_changed(void *context, uint64_t job, enum job_state state)
+{
     struct service *service = context;
-    char **argv = strings_create(submit->n_argv, submit->argv);
-    char **env = strings_create(submit->n_env, submit->env);
-    char **cwd = strings_create(1, &submit->cwd);
-    struct job_request request = {argv, env, NULL, submit->pes, submit->region_size};
-    char error[JOB_ERROR_SIZE];
+
+    (void)state;
+    followers_changed(service->followers, job);
+    service_changed(service);
+}
+
+static void on_queue_moved(void *context)
+{
+    struct service *service = context;
+
+    followers_queue_moved(service->followers);
+    service_changed(service);
+}
+
+static void on_output(void *context, uint64_t job)
+{
+    struct service *service = context;
+
+    followers_output(service->followers, job);
+}
+
+static void on_input_credit(void *context, uint64_t job, uint32_t bytes, bool closed)
+{
+    struct service *service = context;
+
+    followers_input_credit(service->followers, job, bytes, closed);
+}
+
+static bool on_keeps_up(void *context, uint64_t job)
+{
+    struct service *service = context;
+
+    return followers_keep_up(service->followers, job);
+}
+
+static void tie_cut(struct client *client, uint64_t job)
+{
+    for (size_t i = 0; i < client->tied_count; i++)
+        if (client->tied[i] == job)
+            client->tied[i--] = client->tied[--client->tied_count];
+}
+
+static void on_ended(void *context, uint64_t job)
+{
+    struct service *service = context;
+    struct client *client;
+
+    DL_FOREACH(service->clients, client)
+    {
+        tie_cut(client, job);
+    }
+    sessions_job_ended(service->sessions, job);
+    followers_ended(service->followers, job);
+    service_changed(service);
+}
+
+static void on_trouble(void *context, const char *sentence)
+{
+    struct service *service = context;
+
+    for (size_t i = 0; sentence != NULL && i < MAX_TROUBLES; i++) {
+        if (service->troubles[i] == NULL)
+            service->troubles[i] = strdup(sentence);
+        if (service->troubles[i] == NULL || strcmp(service->troubles[i], sentence) == 0)
+            break;
+    }
+    service_changed(service);
+}
+
+/* ---- clients ---- */
+
+static struct client *client_of(const struct control_peer *peer)
+{
+    return control_peer_data(peer);
+}
+
+static uint64_t number_of(const struct control_peer *peer)
+{
+    return control_peer_who(peer)->id;
+}
+
+static bool serve_redeem(void *context, const void *ticket, size_t size, struct attach_who *who)
+{
+    struct service *service = context;
+
+    if (service->door)
+        return attach_redeem(service->attach, ticket, size, who);
+    *who = (struct attach_who){.id = ++service->strangers, .uid = getuid()};
+    return true;
+}
+
+static int serve_greeted(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+    struct client *client = calloc(1, sizeof(*client));
+
+    if (client != NULL)
+        client->follows = followers_client_create(service->followers, peer);
+    if (client == NULL || client->follows == NULL) {
+        free(client);
+        return refuse(reason, "the daemon is out of memory");
+    }
+    client->peer = peer;
+    control_peer_set_data(peer, client);
+    DL_APPEND(service->clients, client);
+    log_write(LOG_DEBUG, "control", "client %llu (%s, process %d) is here",
+              (unsigned long long)number_of(peer), control_peer_name(peer),
+              (int)control_peer_who(peer)->pid);
+    service->listener.greeted(service->listener.context);
+    service_changed(service);
+    return 0;
+}
+
+static void serve_left(void *context, struct control_peer *peer)
+{
+    struct service *service = context;
+    struct client *client = client_of(peer);
+    char reason[JOBS_REASON_SIZE];
+
+    log_write(LOG_DEBUG, "control", "client %llu (%s) is gone", (unsigned long long)number_of(peer),
+              control_peer_name(peer));
+    DL_DELETE(service->clients, client);
+    followers_client_destroy(service->followers, client->follows);
+    for (size_t i = 0; i < client->tied_count; i++)
+        jobs_cancel(service->jobs, client->tied[i], false, reason);
+    free(client->tied);
+    free(client);
+    sessions_client_gone(service->sessions, number_of(peer));
+    service_changed(service);
+}
+
+static int serve_send(void *context, const void *identity, size_t identity_size, const void *data,
+                      size_t size)
+{
+    struct service *service = context;
+
+    return server_send(service->server, identity, identity_size, data, size);
+}
+
+/* Not now: whoever finds out is in the middle of something with this client. */
+static void serve_lost(void *context, struct control_peer *peer, int error)
+{
+    struct service *service = context;
+
+    client_of(peer)->lost = error;
+    event_add(service->cut, &(struct timeval){0, 0});
+}
+
+static void on_gone(void *context, uint64_t who)
+{
+    struct service *service = context;
+
+    control_gone(service->control, who);
+    if (attach_count(service->attach) == 0 && control_count(service->control) == 0)
+        service->listener.deserted(service->listener.context);
+}
+
+static void service_on_cut(evutil_socket_t fd, short what, void *argument)
+{
+    struct service *service = argument;
+    struct client *client, *next;
+
+    (void)fd;
+    (void)what;
+    DL_FOREACH_SAFE(service->clients, client, next)
+    {
+        uint64_t number = number_of(client->peer);
+
+        if (client->lost == 0)
+            continue;
+        log_write(LOG_WARNING, "control", "client %llu (%s) is cut off: %s",
+                  (unsigned long long)number, control_peer_name(client->peer),
+                  client->lost == EAGAIN ? "it asks, and does not read the answers"
+                                         : strerror(client->lost));
+        attach_close(service->attach, number);
+        on_gone(service, number);
+    }
+}
+
+static int followers_send(void *context, struct control_peer *peer, C4p__Event__BodyCase body,
+                          void *message)
+{
+    struct service *service = context;
+
+    return control_send(service->control, peer, body, message);
+}
+
+static int on_segment(void *context, uint64_t who, uint64_t job, uint32_t *endpoint, int fds[2],
+                      char reason[ATTACH_ERROR_SIZE])
+{
+    struct service *service = context;
+    struct control_peer *peer = control_find(service->control, who);
+    char sentence[CONTROL_REASON_SIZE] = "say Hello before entering a session";
     int rc = -1;
 
-    (void)peer;
-    if (service->job != NULL || service->stopping) {
-        refuse(reason, "a private daemon runs one job, and has had it");
-    } else if (argv == NULL || env == NULL || cwd == NULL || argv[0] == NULL ||
-               argv[0][0] == '\0' || cwd[0][0] == '\0') {
-        refuse(reason, "the job has no command or directory, or there is a NUL in it");
-    } else {
-        request.cwd = cwd[0];
-        service->job = job_create(THE_JOB, &request, service->place, &listener, error);
-        if (service->job == NULL)
-            refuse(reason, "%s", error);
-        else
-            rc = 0;
-    }
-    *job = THE_JOB;
-    strings_free(argv);
-    strings_free(env);
-    strings_free(cwd);
+    if (peer != NULL)
+        rc = sessions_enter(service->sessions, who, job,
+                            followers_has(client_of(peer)->follows, job), endpoint, fds, sentence);
+    if (rc != 0)
+        snprintf(reason, ATTACH_ERROR_SIZE, "%.*s", ATTACH_ERROR_SIZE - 1, sentence);
     return rc;
 }
 
-static int job_known(const struct service *service, uint64_t job, char reason[CONTROL_REASON_SIZE])
-{
-    if (job != THE_JOB || service->job == NULL)
-        return refuse(reason, "there is no job %llu", (unsigned long long)job);
-    return 0;
-}
+/* ---- requests about jobs ---- */
 
-static int job_followed_by(const struct service *service, const struct control_peer *peer,
-                           uint64_t job, char reason[CONTROL_REASON_SIZE])
+static int client_tie(struct client *client, uint64_t job)
 {
-    if (job_known(service, job, reason) != 0)
+    uint64_t *tied = reallocarray(client->tied, client->tied_count + 1, sizeof(*tied));
+
+    if (tied == NULL)
         return -1;
-    if (service->follower != peer)
-        return refuse(reason, "job %llu is followed by somebody else", (unsigned long long)job);
+    client->tied = tied;
+    tied[client->tied_count++] = job;
     return 0;
 }
 
-static int serve_follow(void *context, struct control_peer *peer, uint64_t job,
+static int job_follow(struct service *service, struct control_peer *peer, uint64_t id,
+                      const C4p__Follow *follow, char reason[CONTROL_REASON_SIZE])
+{
+    C4p__Following following = C4P__FOLLOWING__INIT;
+    struct client *client = client_of(peer);
+
+    if (followers_add(service->followers, client->follows, follow, &following, reason) != 0)
+        return -1;
+    control_answer(service->control, peer, id, C4P__EVENT__BODY_FOLLOWING, &following);
+    followers_flow(service->followers, client->follows, follow->job);
+    return 0;
+}
+
+static int serve_submit(void *context, struct control_peer *peer, const C4p__Request *request,
+                        char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+    C4p__Submit submit = *request->submit;
+    C4p__Accepted accepted = C4P__ACCEPTED__INIT;
+    C4p__Follow follow = C4P__FOLLOW__INIT;
+
+    if (!service->door)
+        submit.input = true;
+    if (jobs_submit(service->jobs, &submit, false, &accepted.job, reason) != 0)
+        return -1;
+    if (submit.tied && client_tie(client_of(peer), accepted.job) != 0) {
+        jobs_cancel(service->jobs, accepted.job, true, reason);
+        return refuse(reason, "the daemon is out of memory");
+    }
+    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
+    if (!submit.follow || followers_has(client_of(peer)->follows, accepted.job))
+        return 0;
+    follow.job = accepted.job;
+    follow.lossless = true;
+    follow.input = submit.input;
+    return job_follow(service, peer, request->id, &follow, reason);
+}
+
+static int serve_follow(void *context, struct control_peer *peer, const C4p__Request *request,
+                        char reason[CONTROL_REASON_SIZE])
+{
+    return job_follow(context, peer, request->id, request->follow, reason);
+}
+
+static void answer_done(struct service *service, struct control_peer *peer, uint64_t id)
+{
+    C4p__Done done = C4P__DONE__INIT;
+
+    control_answer(service->control, peer, id, C4P__EVENT__BODY_DONE, &done);
+}
+
+static int serve_unfollow(void *context, struct control_peer *peer, const C4p__Request *request,
+                          char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+    uint64_t job = request->unfollow->job;
+    char id[CONTROL_ID_CHARS + 1];
+
+    if (!followers_remove(service->followers, client_of(peer)->follows, job)) {
+        control_id_format(job, id);
+        return refuse(reason, "job %s is not followed", id);
+    }
+    answer_done(service, peer, request->id);
+    sessions_leave(service->sessions, number_of(peer), job);
+    return 0;
+}
+
+static int serve_input(void *context, struct control_peer *peer, const C4p__Request *request,
+                       char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+    const C4p__Input *input = request->input;
+    char id[CONTROL_ID_CHARS + 1];
+    enum job_state state;
+
+    if (input->data.len > CONTROL_MAX_PIECE)
+        return refuse(reason, "input of %zu bytes is more than the %u allowed", input->data.len,
+                      CONTROL_MAX_PIECE);
+    if (followers_has_input(client_of(peer)->follows, input->job))
+        return jobs_input(service->jobs, input->job, input->data.data, input->data.len, input->eof,
+                          reason);
+    /* It was sent before the news of the end arrived. */
+    if (jobs_state(service->jobs, input->job, &state, reason) && job_state_final(state))
+        return 0;
+    control_id_format(input->job, id);
+    return refuse(reason, "the standard input of job %s is not yours to send: follow it with input",
+                  id);
+}
+
+static int serve_output_ack(void *context, struct control_peer *peer, const C4p__Request *request,
+                            char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+
+    (void)reason;
+    followers_acknowledge(service->followers, client_of(peer)->follows, request->output_ack->job,
+                          request->output_ack->sequence);
+    return 0;
+}
+
+static int serve_cancel(void *context, struct control_peer *peer, const C4p__Request *request,
                         char reason[CONTROL_REASON_SIZE])
 {
     struct service *service = context;
 
-    if (job_known(service, job, reason) != 0)
+    if (jobs_cancel(service->jobs, request->cancel->job, request->cancel->kill, reason) != 0)
         return -1;
-    if (service->follower != NULL)
-        return job_followed_by(service, peer, job, reason);
-    service->follower = peer;
+    answer_done(service, peer, request->id);
     return 0;
 }
 
-/* The client knows the job's number: start it, once, and let its events flow. */
-static void serve_flow(void *context, uint64_t job)
+/* ---- requests about sessions ---- */
+
+static int serve_open(void *context, struct control_peer *peer, const C4p__Request *request,
+                      char reason[CONTROL_REASON_SIZE])
 {
     struct service *service = context;
-    bool started = job_followed(service->job);
+    C4p__Accepted accepted = C4P__ACCEPTED__INIT;
 
-    (void)job;
-    if (service->follower == NULL || started)
-        return;
-    job_follow(service->job);
-    job_start(service->job);
+    if (sessions_open(service->sessions, number_of(peer), request->open, &accepted.job, reason) !=
+        0)
+        return -1;
+    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
+    return 0;
 }
 
-static int serve_input(void *context, struct control_peer *peer, const C4p__Input *input,
+static int serve_close(void *context, struct control_peer *peer, const C4p__Request *request,
                        char reason[CONTROL_REASON_SIZE])
 {
     struct service *service = context;
 
-    if (job_followed_by(service, peer, input->job, reason) != 0)
+    if (sessions_close(service->sessions, request->close->job, reason) != 0)
         return -1;
-    if (job_input(service->job, input->data.data, input->data.len, input->eof) != 0)
-        return refuse(reason, "%zu bytes of input are more than there is credit for",
-                      input->data.len);
+    answer_done(service, peer, request->id);
     return 0;
 }
 
-static int serve_output_ack(void *context, struct control_peer *peer, uint64_t job,
-                            uint64_t sequence, char reason[CONTROL_REASON_SIZE])
+/* ---- questions ---- */
+
+static struct inquiry inquiry_of(struct service *service, struct control_peer *peer, uint64_t id)
 {
-    struct service *service = context;
-
-    if (job_followed_by(service, peer, job, reason) != 0)
-        return -1;
-    job_output_ack(service->job, sequence);
-    return 0;
+    return (struct inquiry){
+        .control = service->control,
+        .peer = peer,
+        .id = id,
+        .jobs = service->jobs,
+        .sessions = service->sessions,
+    };
 }
 
-static int serve_cancel(void *context, struct control_peer *peer, uint64_t job, bool kill,
+static int serve_list(void *context, struct control_peer *peer, const C4p__Request *request,
+                      char reason[CONTROL_REASON_SIZE])
+{
+    struct inquiry inquiry = inquiry_of(context, peer, request->id);
+
+    return inquiry_list(&inquiry, request->list, reason);
+}
+
+static int serve_find(void *context, struct control_peer *peer, const C4p__Request *request,
+                      char reason[CONTROL_REASON_SIZE])
+{
+    struct inquiry inquiry = inquiry_of(context, peer, request->id);
+
+    return inquiry_find(&inquiry, request->find, reason);
+}
+
+static uint64_t memory_used(void)
+{
+    unsigned long long size, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
+        resident = 0;
+    fclose(file);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void status_count(struct service *service, C4p__DaemonStatus *status)
+{
+    struct jobs_figures figures = jobs_figures(service->jobs);
+
+    status->pes = figures.slots;
+    status->pes_used = figures.used;
+    status->queued = figures.queued;
+    status->running = figures.running;
+    status->sessions = figures.sessions;
+    status->clients = control_count(service->control);
+    status->max_clients = service->settings.max_clients;
+    status->refused = control_refused(service->control) + attach_refused(service->attach);
+}
+
+static int serve_status(void *context, struct control_peer *peer, const C4p__Request *request,
                         char reason[CONTROL_REASON_SIZE])
 {
     struct service *service = context;
+    C4p__DaemonStatus status = C4P__DAEMON_STATUS__INIT;
+    const char *state_dir = service->settings.jobs.state_dir;
+    char *troubles[MAX_TROUBLES + 1];
 
-    (void)peer;
-    if (job_known(service, job, reason) != 0)
-        return -1;
-    job_cancel(service->job, kill);
+    (void)reason;
+    status_count(service, &status);
+    status.version = (char *)(uintptr_t)service->settings.version;
+    status.host = (char *)(uintptr_t)service->place->host;
+    status.pid = (uint32_t)getpid();
+    status.started = (uint64_t)service->started;
+    status.state_dir.data = (uint8_t *)(uintptr_t)state_dir;
+    status.state_dir.len = state_dir != NULL ? strlen(state_dir) : 0;
+    status.rss = memory_used();
+    status.draining = service->draining;
+    status.troubles = troubles;
+    if (*jobs_trouble(service->jobs) != '\0')
+        troubles[status.n_troubles++] = (char *)(uintptr_t)jobs_trouble(service->jobs);
+    for (size_t i = 0; i < MAX_TROUBLES && service->troubles[i] != NULL; i++)
+        troubles[status.n_troubles++] = service->troubles[i];
+    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_DAEMON_STATUS, &status);
     return 0;
 }
 
-static void serve_greeted(void *context, struct control_peer *peer)
-{
-    struct service *service = context;
-
-    (void)peer;
-    service->listener.greeted(service->listener.context);
-}
-
-static void serve_send(void *context, const void *identity, size_t identity_size, const void *data,
-                       size_t size)
-{
-    struct service *service = context;
-
-    if (server_send(service->server, identity, identity_size, data, size) != 0)
-        log_write(LOG_WARNING, "control", "an event of %zu bytes is lost: %s", size,
-                  strerror(errno));
-}
+/* ---- the service itself ---- */
 
 static void on_frame(void *context, const void *identity, size_t identity_size, const void *data,
                      size_t size)
@@ -271,32 +523,111 @@ static void on_frame(void *context, const void *identity, size_t identity_size, 
     control_receive(service->control, identity, identity_size, data, size);
 }
 
-/* ---- the service itself ---- */
-
-struct service *service_create(const struct job_place *place, const char *address,
-                               const struct service_listener *listener)
+static int out_of_memory(char error[SERVICE_ERROR_SIZE])
 {
-    struct service *service = calloc(1, sizeof(*service));
-    const struct control_service requests = {
-        serve_submit,  serve_follow, serve_input, serve_output_ack, serve_cancel,
-        serve_greeted, serve_flow,   serve_send,  service,
-    };
-    uint64_t incarnation = 0;
-    int saved;
+    snprintf(error, SERVICE_ERROR_SIZE, "the daemon is out of memory");
+    return -1;
+}
 
-    if (service == NULL)
-        return NULL;
+static int control_open(struct service *service, const char *address)
+{
+    const struct control_service requests = {
+        .submit = serve_submit,
+        .follow = serve_follow,
+        .unfollow = serve_unfollow,
+        .input = serve_input,
+        .output_ack = serve_output_ack,
+        .cancel = serve_cancel,
+        .list = serve_list,
+        .find = serve_find,
+        .status = serve_status,
+        .open = serve_open,
+        .close = serve_close,
+        .redeem = serve_redeem,
+        .greeted = serve_greeted,
+        .left = serve_left,
+        .send = serve_send,
+        .lost = serve_lost,
+        .context = service,
+    };
+    const struct attach_listener door = {on_gone, on_segment, service};
+    const struct attach_settings settings = {address, service->place->host,
+                                             service->settings.max_clients};
+    uint64_t incarnation = 0;
+
     if (getrandom(&incarnation, sizeof(incarnation), 0) != sizeof(incarnation))
         incarnation = (uint64_t)getpid();
+    service->control =
+        control_create(&requests, incarnation, service->place->host, service->settings.max_clients);
+    service->attach = attach_create(service->place->base, &settings, &door);
+    return service->control != NULL && service->attach != NULL ? 0 : -1;
+}
+
+static int jobs_open(struct service *service, enum store_open_result *result,
+                     char error[SERVICE_ERROR_SIZE])
+{
+    const struct jobs_listener listener = {
+        .changed = on_changed,
+        .queue_moved = on_queue_moved,
+        .output = on_output,
+        .input_credit = on_input_credit,
+        .ended = on_ended,
+        .keeps_up = on_keeps_up,
+        .trouble = on_trouble,
+        .context = service,
+    };
+
+    service->jobs = jobs_create(service->place, &service->settings.jobs, &listener, result, error);
+    if (service->jobs == NULL)
+        return -1;
+    followers_set_jobs(service->followers, service->jobs);
+    sessions_set_jobs(service->sessions, service->jobs);
+    return 0;
+}
+
+static int service_open(struct service *service, const char *address,
+                        enum store_open_result *result, char error[SERVICE_ERROR_SIZE])
+{
+    const struct followers_listener followers = {followers_send, serve_lost, service};
+    struct event_base *base = service->place->base;
+    mode_t before;
+
+    service->cut = event_new(base, -1, 0, service_on_cut, service);
+    service->followers = followers_create(base, &followers);
+    service->sessions = sessions_create(base, service->settings.session_ttl_ms);
+    if (service->cut == NULL || service->followers == NULL || service->sessions == NULL ||
+        control_open(service, address) != 0)
+        return out_of_memory(error);
+    if (jobs_open(service, result, error) != 0)
+        return -1;
+    before = umask(0177); /* the socket is ours alone */
+    service->server = server_create(base, address, on_frame, service);
+    umask(before);
+    if (service->server != NULL)
+        return 0;
+    *result = STORE_TRANSIENT;
+    snprintf(error, SERVICE_ERROR_SIZE, "%.200s: cannot be bound: %s", address, strerror(errno));
+    return -1;
+}
+
+struct service *service_create(const struct job_place *place, const char *address,
+                               const struct service_settings *settings,
+                               const struct service_listener *listener,
+                               enum store_open_result *result, char error[SERVICE_ERROR_SIZE])
+{
+    struct service *service = calloc(1, sizeof(*service));
+
+    *result = STORE_TRANSIENT;
+    if (service == NULL) {
+        out_of_memory(error);
+        return NULL;
+    }
     service->place = place;
+    service->settings = *settings;
     service->listener = *listener;
-    service->control = control_create(&requests, incarnation, place->host);
-    if (service->control != NULL)
-        service->server = server_create(place->base, address, on_frame, service);
-    if (service->server == NULL) {
-        saved = errno;
+    service->started = clock_day_ms();
+    if (service_open(service, address, result, error) != 0) {
         service_destroy(service);
-        errno = saved;
         return NULL;
     }
     return service;
@@ -304,35 +635,91 @@ struct service *service_create(const struct job_place *place, const char *addres
 
 void service_destroy(struct service *service)
 {
+    struct client *client, *next;
+
     if (service == NULL)
         return;
-    job_destroy(service->job);
+    jobs_destroy(service->jobs);
+    DL_FOREACH_SAFE(service->clients, client, next)
+    {
+        free(client->tied);
+        free(client);
+    }
+    followers_destroy(service->followers);
+    sessions_destroy(service->sessions);
+    attach_destroy(service->attach);
     server_destroy(service->server);
     control_destroy(service->control);
+    if (service->cut != NULL)
+        event_free(service->cut);
+    for (size_t i = 0; i < MAX_TROUBLES; i++)
+        free(service->troubles[i]);
     free(service);
+}
+
+int service_listen(struct service *service, const char *path, char error[SERVICE_ERROR_SIZE])
+{
+    service->door = true;
+    return attach_listen(service->attach, path, error);
+}
+
+int service_adopt(struct service *service, int fd, char error[SERVICE_ERROR_SIZE])
+{
+    service->door = true;
+    if (attach_adopt(service->attach, fd) == 0)
+        return 0;
+    snprintf(error, SERVICE_ERROR_SIZE, "the connection to the client cannot be watched: %s",
+             strerror(errno));
+    return -1;
 }
 
 bool service_child_died(struct service *service, pid_t pid)
 {
-    return service->job != NULL && job_child_died(service->job, pid);
+    if (!jobs_child_died(service->jobs, pid))
+        return false;
+    if (jobs_idle(service->jobs))
+        service->listener.idle(service->listener.context);
+    return true;
+}
+
+void service_drain(struct service *service)
+{
+    service->draining = true;
+    jobs_drain(service->jobs);
+    service_changed(service);
 }
 
 void service_stop(struct service *service, bool kill)
 {
-    service->stopping = true;
-    if (!service_is_idle(service))
-        job_cancel(service->job, kill);
-}
-
-void service_abandon(struct service *service)
-{
-    service->follower = NULL;
-    if (!service_is_idle(service))
-        job_abandon(service->job);
+    service->draining = true;
+    jobs_stop(service->jobs, kill);
+    service_changed(service);
 }
 
 bool service_is_idle(const struct service *service)
 {
-    /* A job that nobody follows yet has not been started. */
-    return service->job == NULL || !job_followed(service->job) || service->job_ended;
+    return jobs_idle(service->jobs);
+}
+
+void service_configure(struct service *service, const struct service_settings *settings)
+{
+    const char *state_dir = service->settings.jobs.state_dir;
+
+    service->settings = *settings;
+    service->settings.jobs.state_dir = state_dir;
+    control_set_limit(service->control, settings->max_clients);
+    sessions_set_ttl(service->sessions, settings->session_ttl_ms);
+    jobs_configure(service->jobs, &settings->jobs);
+    service_changed(service);
+}
+
+void service_describe(const struct service *service, char *text, size_t size)
+{
+    struct jobs_figures figures = jobs_figures(service->jobs);
+
+    snprintf(text, size, "%s%u job%s, %u wait%s, %u of %u PEs in use%s%s",
+             service->draining ? "stopping: " : "", figures.running,
+             figures.running == 1 ? " runs" : "s run", figures.queued,
+             figures.queued == 1 ? "s" : "", figures.used, figures.slots,
+             *jobs_trouble(service->jobs) != '\0' ? "; " : "", jobs_trouble(service->jobs));
 }

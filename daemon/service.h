@@ -1,9 +1,7 @@
 /*
  * What a daemon does for its clients: the control plane's requests carried out
- * on jobs, and the jobs' events sent to who follows them.
- *
- * A private daemon has one job and one client; the requests and events are
- * those of every daemon.
+ * on jobs and sessions, and the jobs' events sent to who follows them. The same
+ * for a private daemon and a lasting one.
  */
 #ifndef C4P_DAEMON_SERVICE_H
 #define C4P_DAEMON_SERVICE_H
@@ -12,30 +10,62 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "daemon/jobs/job.h"
+#include "daemon/jobs/jobs.h"
 
 struct service;
 
+struct service_settings {
+    struct jobs_settings jobs;
+    uint32_t max_clients;
+    uint64_t session_ttl_ms; /* of named sessions that do not say otherwise */
+    const char *version;
+};
+
 struct service_listener {
-    void (*greeted)(void *context); /* a client has connected and agreed on a version */
-    void (*ended)(void *context);   /* a job is over, and its follower has been told */
+    /* A client has connected and agreed on a version. */
+    void (*greeted)(void *context);
+    /* The last client is gone. */
+    void (*deserted)(void *context);
+    /* No PE lives any more. */
+    void (*idle)(void *context);
+    /* Something that `status` shows is another: for the status line of the service manager. */
+    void (*changed)(void *context);
     void *context;
 };
 
-/* Serve at a ZeroMQ address. `place` and its strings are borrowed. NULL with errno. */
+#define SERVICE_ERROR_SIZE 400
+
+/*
+ * Serve at a ZeroMQ address (ipc://...). NULL with a sentence in `error`, and
+ * in *result what it is if the store is why. `place`, `settings` strings and
+ * `address` are borrowed.
+ */
 struct service *service_create(const struct job_place *place, const char *address,
-                               const struct service_listener *listener);
+                               const struct service_settings *settings,
+                               const struct service_listener *listener,
+                               enum store_open_result *result, char error[SERVICE_ERROR_SIZE]);
 /* Kills what runs. NULL-safe. */
 void service_destroy(struct service *service);
 
-/* A child has ended and is not reaped yet: true if it was a PE, which is reaped then. */
+/* Let clients in at this Unix socket, or at the other end of this connection.
+ * -1 with a sentence. */
+int service_listen(struct service *service, const char *path, char error[SERVICE_ERROR_SIZE]);
+int service_adopt(struct service *service, int fd, char error[SERVICE_ERROR_SIZE]);
+
+/* A child has ended and is not reaped yet: true if it was a PE, which is reaped
+ * then. */
 bool service_child_died(struct service *service, pid_t pid);
 
-/* Take no more jobs, and end those there are, with or without a moment to clean up. */
+/* Take and start no more jobs; sessions and running jobs go on. */
+void service_drain(struct service *service);
+/* ... and end what runs, with or without a moment to clean up. */
 void service_stop(struct service *service, bool kill);
-/* Nobody listens any more: what the jobs still say is thrown away. */
-void service_abandon(struct service *service);
-/* No job runs, or could be started by a client. */
+/* No PE lives. */
 bool service_is_idle(const struct service *service);
+/* New settings, where they can change while it runs. */
+void service_configure(struct service *service, const struct service_settings *settings);
+
+/* One line for a person: "2 jobs run, 1 waits, 3 of 4 PEs in use". */
+void service_describe(const struct service *service, char *text, size_t size);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <uthash.h>
 
@@ -13,6 +14,8 @@
 struct control_peer {
     UT_hash_handle hh;
     uint32_t version; /* 0 before Hello */
+    struct attach_who who;
+    void *data; /* the service's */
     char name[64];
     size_t identity_size;
     uint8_t identity[CONTROL_MAX_IDENTITY];
@@ -22,12 +25,13 @@ struct control {
     struct control_service service;
     uint64_t incarnation;
     const char *host;
+    uint32_t max_clients;
     struct control_peer *peers;
     uint64_t refused;
 };
 
 struct control *control_create(const struct control_service *service, uint64_t incarnation,
-                               const char *host)
+                               const char *host, uint32_t max_clients)
 {
     struct control *control = calloc(1, sizeof(*control));
 
@@ -36,6 +40,7 @@ struct control *control_create(const struct control_service *service, uint64_t i
     control->service = *service;
     control->incarnation = incarnation;
     control->host = host;
+    control->max_clients = max_clients;
     return control;
 }
 
@@ -53,69 +58,164 @@ void control_destroy(struct control *control)
     free(control);
 }
 
+void control_set_limit(struct control *control, uint32_t max_clients)
+{
+    control->max_clients = max_clients;
+}
+
 uint64_t control_refused(const struct control *control)
 {
     return control->refused;
 }
 
-/* ---- sending ---- */
-
-void control_send(struct control *control, const struct control_peer *peer, const C4p__Event *event)
+uint32_t control_count(const struct control *control)
 {
-    size_t size = c4p__event__get_packed_size(event);
-    uint8_t *data = malloc(size > 0 ? size : 1);
-
-    if (data == NULL) {
-        log_write(LOG_ERROR, "control", "out of memory: an event of %zu bytes is lost", size);
-        return;
-    }
-    c4p__event__pack(event, data);
-    control->service.send(control->service.context, peer->identity, peer->identity_size, data,
-                          size);
-    free(data);
+    return HASH_COUNT(control->peers);
 }
 
-static void refuse(struct control *control, const struct control_peer *peer, uint64_t id,
+const struct attach_who *control_peer_who(const struct control_peer *peer)
+{
+    return &peer->who;
+}
+
+const char *control_peer_name(const struct control_peer *peer)
+{
+    return peer->name;
+}
+
+void *control_peer_data(const struct control_peer *peer)
+{
+    return peer->data;
+}
+
+void control_peer_set_data(struct control_peer *peer, void *data)
+{
+    peer->data = data;
+}
+
+struct control_peer *control_find(struct control *control, uint64_t who)
+{
+    struct control_peer *peer, *next;
+
+    HASH_ITER(hh, control->peers, peer, next)
+    {
+        if (peer->who.id == who)
+            return peer;
+    }
+    return NULL;
+}
+
+void control_gone(struct control *control, uint64_t who)
+{
+    struct control_peer *peer = control_find(control, who);
+
+    if (peer == NULL)
+        return;
+    control->service.left(control->service.context, peer);
+    HASH_DEL(control->peers, peer);
+    free(peer);
+}
+
+/* ---- sending ---- */
+
+static int event_send(struct control *control, const struct control_peer *peer, uint64_t id,
+                      C4p__Event__BodyCase body, void *message)
+{
+    C4p__Event event = C4P__EVENT__INIT;
+    uint8_t *data;
+    size_t size;
+    int rc;
+
+    event.id = id;
+    event.body_case = body;
+    event.welcome = message; /* the members of the union are all pointers */
+    size = c4p__event__get_packed_size(&event);
+    data = malloc(size > 0 ? size : 1);
+    if (data == NULL)
+        return -1;
+    c4p__event__pack(&event, data);
+    rc = control->service.send(control->service.context, peer->identity, peer->identity_size, data,
+                               size);
+    free(data);
+    return rc;
+}
+
+int control_send(struct control *control, struct control_peer *peer, C4p__Event__BodyCase body,
+                 void *message)
+{
+    return event_send(control, peer, 0, body, message);
+}
+
+void control_answer(struct control *control, struct control_peer *peer, uint64_t id,
+                    C4p__Event__BodyCase body, void *message)
+{
+    if (event_send(control, peer, id, body, message) == 0)
+        return;
+    if (peer->version != 0)
+        control->service.lost(control->service.context, peer, errno);
+    else
+        log_write(LOG_WARNING, "control", "an answer to a stranger is lost: %s", strerror(errno));
+}
+
+static void refuse(struct control *control, struct control_peer *peer, uint64_t id,
                    const char *reason)
 {
     C4p__Refused refused = C4P__REFUSED__INIT;
-    C4p__Event event = C4P__EVENT__INIT;
 
     control->refused++;
-    log_write(LOG_INFO, peer->name[0] ? peer->name : "client", "refused: %s", reason);
+    log_write(LOG_INFO, "control", "refused%s%s: %s", peer->name[0] ? " to " : "", peer->name,
+              reason);
     refused.reason = (char *)(uintptr_t)reason;
-    event.id = id;
-    event.body_case = C4P__EVENT__BODY_REFUSED;
-    event.refused = &refused;
-    control_send(control, peer, &event);
+    control_answer(control, peer, id, C4P__EVENT__BODY_REFUSED, &refused);
 }
 
-/* ---- requests ---- */
+/* ---- Hello ---- */
 
-typedef int request_handler(struct control *control, struct control_peer *peer,
-                            const C4p__Request *request, char reason[CONTROL_REASON_SIZE]);
-
-/* Printable, and short enough for a log line. */
-static void name_set(struct control_peer *peer, const char *name)
+/* What a client calls itself goes into the log: printable, and short. */
+static void name_take(char *name, size_t size, const char *from)
 {
-    size_t length = 0;
-
-    for (; *name != '\0' && length < sizeof(peer->name) - 1; name++)
-        peer->name[length++] = *name > ' ' && *name < 127 ? *name : '?';
-    peer->name[length] = '\0';
+    snprintf(name, size, "%s", from);
+    for (; *name != '\0'; name++)
+        if ((unsigned char)*name < ' ' || *name == 127)
+            *name = '?';
 }
 
-/* Keep a peer that is to be welcomed. NULL if there are too many. */
-static struct control_peer *peer_keep(struct control *control, const struct control_peer *stranger)
+static int hello_check(struct control *control, const struct control_peer *peer,
+                       const C4p__Hello *hello, uint32_t *version, char reason[CONTROL_REASON_SIZE])
 {
-    struct control_peer *peer;
+    *version = control_version_choose(hello->min_version, hello->max_version);
+    if (*version == 0) {
+        snprintf(reason, CONTROL_REASON_SIZE,
+                 "this daemon speaks versions %u to %u of the control protocol, the client %u to "
+                 "%u: use a client of the same release",
+                 CONTROL_MIN_VERSION, CONTROL_MAX_VERSION, hello->min_version, hello->max_version);
+        return -1;
+    }
+    if (peer->version != 0) {
+        snprintf(reason, CONTROL_REASON_SIZE, "Hello was said already");
+        return -1;
+    }
+    if (HASH_COUNT(control->peers) >= control->max_clients) {
+        snprintf(reason, CONTROL_REASON_SIZE, "the daemon has %u clients and takes no more",
+                 control->max_clients);
+        return -1;
+    }
+    return 0;
+}
 
-    if (HASH_COUNT(control->peers) >= CONTROL_MAX_PEERS)
-        return NULL;
-    peer = malloc(sizeof(*peer));
+/* Keep a copy of a peer that has lived on the stack until now. */
+static struct control_peer *peer_keep(struct control *control, const struct control_peer *stranger,
+                                      const struct attach_who *who, const C4p__Hello *hello,
+                                      uint32_t version)
+{
+    struct control_peer *peer = malloc(sizeof(*peer));
+
     if (peer == NULL)
         return NULL;
     *peer = *stranger;
+    peer->who = *who;
+    peer->version = version;
+    name_take(peer->name, sizeof(peer->name), hello->name);
     HASH_ADD(hh, control->peers, identity, peer->identity_size, peer);
     return peer;
 }
@@ -124,136 +224,110 @@ static int hello_handle(struct control *control, struct control_peer *peer,
                         const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
 {
     const C4p__Hello *hello = request->hello;
-    uint32_t version = control_version_choose(hello->min_version, hello->max_version);
     C4p__Welcome welcome = C4P__WELCOME__INIT;
-    C4p__Event event = C4P__EVENT__INIT;
+    struct attach_who who;
 
-    name_set(peer, hello->name);
-    if (version == 0) {
+    if (hello_check(control, peer, hello, &welcome.version, reason) != 0)
+        return -1;
+    if (!control->service.redeem(control->service.context, hello->ticket.data, hello->ticket.len,
+                                 &who) ||
+        control_find(control, who.id) != NULL) {
         snprintf(reason, CONTROL_REASON_SIZE,
-                 "this daemon speaks versions %d to %d of the control protocol, the client %u to "
-                 "%u: use a client of the same release",
-                 CONTROL_MIN_VERSION, CONTROL_MAX_VERSION, hello->min_version, hello->max_version);
+                 "the ticket is not valid, or no longer: attach again");
         return -1;
     }
-    if (peer->version == 0 && (peer = peer_keep(control, peer)) == NULL) {
-        snprintf(reason, CONTROL_REASON_SIZE, "the daemon has %d clients and takes no more",
-                 CONTROL_MAX_PEERS);
+    peer = peer_keep(control, peer, &who, hello, welcome.version);
+    if (peer == NULL) {
+        snprintf(reason, CONTROL_REASON_SIZE, "the daemon is out of memory");
         return -1;
     }
-    peer->version = version;
-    welcome.version = version;
+    if (control->service.greeted(control->service.context, peer, reason) != 0) {
+        HASH_DEL(control->peers, peer);
+        free(peer);
+        return -1;
+    }
     welcome.incarnation = control->incarnation;
     welcome.host = (char *)(uintptr_t)control->host;
-    event.id = request->id;
-    event.body_case = C4P__EVENT__BODY_WELCOME;
-    event.welcome = &welcome;
-    control_send(control, peer, &event);
-    control->service.greeted(control->service.context, peer);
+    control_answer(control, peer, request->id, C4P__EVENT__BODY_WELCOME, &welcome);
     return 0;
 }
 
-static int follow_job(struct control *control, struct control_peer *peer, uint64_t id, uint64_t job,
-                      char reason[CONTROL_REASON_SIZE])
-{
-    C4p__Following following = C4P__FOLLOWING__INIT;
-    C4p__Event event = C4P__EVENT__INIT;
-
-    if (control->service.follow(control->service.context, peer, job, reason) != 0)
-        return -1;
-    following.job = job;
-    event.id = id;
-    event.body_case = C4P__EVENT__BODY_FOLLOWING;
-    event.following = &following;
-    control_send(control, peer, &event);
-    return 0;
-}
-
-static int submit_handle(struct control *control, struct control_peer *peer,
-                         const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
-{
-    C4p__Accepted accepted = C4P__ACCEPTED__INIT;
-    C4p__Event event = C4P__EVENT__INIT;
-    uint64_t job;
-
-    if (control->service.submit(control->service.context, peer, request->submit, &job, reason) != 0)
-        return -1;
-    accepted.job = job;
-    event.id = request->id;
-    event.body_case = C4P__EVENT__BODY_ACCEPTED;
-    event.accepted = &accepted;
-    control_send(control, peer, &event);
-    if (request->submit->follow && follow_job(control, peer, request->id, job, reason) != 0)
-        return -1;
-    control->service.flow(control->service.context, job);
-    return 0;
-}
-
-static int follow_handle(struct control *control, struct control_peer *peer,
-                         const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
-{
-    if (follow_job(control, peer, request->id, request->follow->job, reason) != 0)
-        return -1;
-    control->service.flow(control->service.context, request->follow->job);
-    return 0;
-}
-
-static int input_handle(struct control *control, struct control_peer *peer,
-                        const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
-{
-    if (request->input->data.len > CONTROL_MAX_PIECE) {
-        snprintf(reason, CONTROL_REASON_SIZE, "input of %zu bytes is more than the %u allowed",
-                 request->input->data.len, CONTROL_MAX_PIECE);
-        return -1;
-    }
-    return control->service.input(control->service.context, peer, request->input, reason);
-}
-
-static int output_ack_handle(struct control *control, struct control_peer *peer,
-                             const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
-{
-    return control->service.output_ack(control->service.context, peer, request->output_ack->job,
-                                       request->output_ack->sequence, reason);
-}
-
-static int cancel_handle(struct control *control, struct control_peer *peer,
-                         const C4p__Request *request, char reason[CONTROL_REASON_SIZE])
-{
-    return control->service.cancel(control->service.context, peer, request->cancel->job,
-                                   request->cancel->kill, reason);
-}
+/* ---- the requests ---- */
 
 /* Who may ask for it. */
-enum permission { ANYBODY, GREETED };
+enum permission {
+    NOBODY = 0,
+    ANYBODY,
+    CLIENT_OF_USER /* who was welcomed with a ticket of the user whose daemon this is */
+};
+
+#define SERVICE(member) offsetof(struct control_service, member)
 
 static const struct request_row {
     const char *name;
     enum permission permission;
-    request_handler *handler;
+    size_t handler; /* its place in struct control_service; of Hello, none */
 } requests[] = {
-    [C4P__REQUEST__BODY_HELLO] = {"Hello", ANYBODY, hello_handle},
-    [C4P__REQUEST__BODY_SUBMIT] = {"Submit", GREETED, submit_handle},
-    [C4P__REQUEST__BODY_FOLLOW] = {"Follow", GREETED, follow_handle},
-    [C4P__REQUEST__BODY_INPUT] = {"Input", GREETED, input_handle},
-    [C4P__REQUEST__BODY_OUTPUT_ACK] = {"OutputAck", GREETED, output_ack_handle},
-    [C4P__REQUEST__BODY_CANCEL] = {"Cancel", GREETED, cancel_handle},
+    [C4P__REQUEST__BODY_HELLO] = {"Hello", ANYBODY, 0},
+    [C4P__REQUEST__BODY_SUBMIT] = {"Submit", CLIENT_OF_USER, SERVICE(submit)},
+    [C4P__REQUEST__BODY_FOLLOW] = {"Follow", CLIENT_OF_USER, SERVICE(follow)},
+    [C4P__REQUEST__BODY_INPUT] = {"Input", CLIENT_OF_USER, SERVICE(input)},
+    [C4P__REQUEST__BODY_OUTPUT_ACK] = {"OutputAck", CLIENT_OF_USER, SERVICE(output_ack)},
+    [C4P__REQUEST__BODY_CANCEL] = {"Cancel", CLIENT_OF_USER, SERVICE(cancel)},
+    [C4P__REQUEST__BODY_UNFOLLOW] = {"Unfollow", CLIENT_OF_USER, SERVICE(unfollow)},
+    [C4P__REQUEST__BODY_LIST] = {"List", CLIENT_OF_USER, SERVICE(list)},
+    [C4P__REQUEST__BODY_FIND] = {"Find", CLIENT_OF_USER, SERVICE(find)},
+    [C4P__REQUEST__BODY_STATUS] = {"Status", CLIENT_OF_USER, SERVICE(status)},
+    [C4P__REQUEST__BODY_OPEN] = {"Open", CLIENT_OF_USER, SERVICE(open)},
+    [C4P__REQUEST__BODY_CLOSE] = {"Close", CLIENT_OF_USER, SERVICE(close)},
 };
 
 #define REQUESTS (sizeof(requests) / sizeof(*requests))
+
+/* Why a peer may not ask for this; NULL: it may. */
+static const char *row_forbids(const struct request_row *row, const struct control_peer *peer)
+{
+    switch (row->permission) {
+    case ANYBODY:
+        return NULL;
+    case CLIENT_OF_USER:
+        if (peer->version == 0)
+            return "came before Hello: say Hello first";
+        if (peer->who.uid != getuid())
+            return "is not for clients of another user";
+        return NULL;
+    default:
+        return "is not for anybody";
+    }
+}
+
+static int row_handle(const struct request_row *row, struct control *control,
+                      struct control_peer *peer, const C4p__Request *request,
+                      char reason[CONTROL_REASON_SIZE])
+{
+    control_handler *handler;
+
+    if (request->body_case == C4P__REQUEST__BODY_HELLO)
+        return hello_handle(control, peer, request, reason);
+    memcpy(&handler, (const char *)&control->service + row->handler, sizeof(handler));
+    return handler(control->service.context, peer, request, reason);
+}
 
 static void request_dispatch(struct control *control, struct control_peer *peer,
                              const C4p__Request *request)
 {
     char reason[CONTROL_REASON_SIZE] = "";
     const struct request_row *row = &requests[0];
+    const char *forbidden;
 
     if ((size_t)request->body_case < REQUESTS)
         row = &requests[request->body_case];
-    if (row->handler == NULL)
+    forbidden = row_forbids(row, peer);
+    if (row->name == NULL)
         snprintf(reason, sizeof(reason), "the request is not one that this daemon knows");
-    else if (row->permission == GREETED && peer->version == 0)
-        snprintf(reason, sizeof(reason), "%s came before Hello: say Hello first", row->name);
-    else if (row->handler(control, peer, request, reason) == 0)
+    else if (forbidden != NULL)
+        snprintf(reason, sizeof(reason), "%s %s", row->name, forbidden);
+    else if (row_handle(row, control, peer, request, reason) == 0)
         return;
     refuse(control, peer, request->id, reason);
 }

@@ -1,10 +1,11 @@
 /*
- * The daemon's end of the control plane: who is connected, what they may ask,
- * and what becomes of a request. Where frames come from and go to is
- * server.c's business, what jobs are is the service's.
+ * The daemon's end of the control plane: who is connected, what they may ask, and what becomes of a
+ * request. Where frames come from and go to is server.c's business, who lets clients in attach.c's,
+ * and what the requests mean is the service's.
  *
- * A frame that is too large, does not parse, asks for something unknown or
- * comes before Hello is answered by Refused with a sentence, and counted.
+ * Requests are a table of name, who may, and handler. A frame that is too large, does not parse,
+ * asks for something unknown or for what its sender may not is answered by Refused with a sentence,
+ * and counted. A client is known from its Hello with a ticket until control_gone().
  */
 #ifndef C4P_DAEMON_CONTROL_CONTROL_H
 #define C4P_DAEMON_CONTROL_CONTROL_H
@@ -13,55 +14,66 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/control/attach.h"
 #include "proto/control.h"
 #include "proto/control.pb-c.h"
 
 /* The longest identity that ZeroMQ gives to a peer. */
 #define CONTROL_MAX_IDENTITY 255
-#define CONTROL_MAX_PEERS 256
-#define CONTROL_REASON_SIZE 320
+#define CONTROL_REASON_SIZE 400
 
 struct control;
 struct control_peer;
 
-/*
- * What the daemon does for its clients. Each returns 0, or -1 with a sentence
- * in `reason` that goes back to the client.
- */
+/* Carry a request out, and answer it: 0; or -1 with a sentence, which is sent as the answer. */
+typedef int control_handler(void *context, struct control_peer *peer, const C4p__Request *request,
+                            char reason[CONTROL_REASON_SIZE]);
+
+/* What the daemon does for its clients. */
 struct control_service {
-    int (*submit)(void *context, struct control_peer *peer, const C4p__Submit *submit,
-                  uint64_t *job, char reason[CONTROL_REASON_SIZE]);
-    int (*follow)(void *context, struct control_peer *peer, uint64_t job,
-                  char reason[CONTROL_REASON_SIZE]);
-    int (*input)(void *context, struct control_peer *peer, const C4p__Input *input,
-                 char reason[CONTROL_REASON_SIZE]);
-    int (*output_ack)(void *context, struct control_peer *peer, uint64_t job, uint64_t sequence,
-                      char reason[CONTROL_REASON_SIZE]);
-    int (*cancel)(void *context, struct control_peer *peer, uint64_t job, bool kill,
-                  char reason[CONTROL_REASON_SIZE]);
-    /* A client has said Hello and is welcome. */
-    void (*greeted)(void *context, struct control_peer *peer);
-    /* After an Accepted or Following: events of the job may flow now. */
-    void (*flow)(void *context, uint64_t job);
-    /* Send a frame. */
-    void (*send)(void *context, const void *identity, size_t identity_size, const void *data,
-                 size_t size);
+    control_handler *submit, *follow, *unfollow, *input, *output_ack, *cancel, *list, *find,
+        *status, *open, *close;
+    /* Whose is the ticket? Once. */
+    bool (*redeem)(void *context, const void *ticket, size_t size, struct attach_who *who);
+    /* A client is welcome; -1: there is no room for it (with a sentence). And it is gone. */
+    int (*greeted)(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE]);
+    void (*left)(void *context, struct control_peer *peer);
+    /* Send a frame: 0, or -1 with errno: EAGAIN if the client does not read. */
+    int (*send)(void *context, const void *identity, size_t identity_size, const void *data,
+                size_t size);
+    /* An answer could not be sent: this client is to be cut off, soon. */
+    void (*lost)(void *context, struct control_peer *peer, int error);
     void *context;
 };
 
-/* NULL with errno ENOMEM. `host` is borrowed. Destroy is NULL-safe. */
+/* NULL with errno ENOMEM. `host` is borrowed. Destroy is NULL-safe; it tells nobody. */
 struct control *control_create(const struct control_service *service, uint64_t incarnation,
-                               const char *host);
+                               const char *host, uint32_t max_clients);
 void control_destroy(struct control *control);
+void control_set_limit(struct control *control, uint32_t max_clients);
 
 /* A frame came. */
 void control_receive(struct control *control, const void *identity, size_t identity_size,
                      const void *data, size_t size);
+/* A connection at the door is closed: so is the client that came through it. */
+void control_gone(struct control *control, uint64_t who);
 
-/* Send an event to a client. */
-void control_send(struct control *control, const struct control_peer *peer,
-                  const C4p__Event *event);
+/* Answer a request. What cannot be sent makes the service lose the client. */
+void control_answer(struct control *control, struct control_peer *peer, uint64_t id,
+                    C4p__Event__BodyCase body, void *message);
+/* Send an event that answers nothing: 0, or -1 with errno. */
+int control_send(struct control *control, struct control_peer *peer, C4p__Event__BodyCase body,
+                 void *message);
 
+/* A client: who it is, and what the service keeps of it. */
+const struct attach_who *control_peer_who(const struct control_peer *peer);
+const char *control_peer_name(const struct control_peer *peer);
+void *control_peer_data(const struct control_peer *peer);
+void control_peer_set_data(struct control_peer *peer, void *data);
+/* The client behind a connection at the door; NULL: it has not said Hello. */
+struct control_peer *control_find(struct control *control, uint64_t who);
+
+uint32_t control_count(const struct control *control);
 /* Requests refused so far. */
 uint64_t control_refused(const struct control *control);
 

@@ -3,24 +3,31 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
 #include "daemon/jobs/feed.h"
 #include "daemon/jobs/launch.h"
+#include "daemon/jobs/transcript.h"
 #include "daemon/log.h"
 #include "daemon/router/router.h"
+#include "daemon/words.h"
 #include "proto/control.h"
 
 #define DEFAULT_REGION_MIN (64ull << 20)
 #define DEFAULT_REGION_MAX (64ull << 30)
+
+/* Ten years: more is a mistake, and timers count in seconds. */
+#define MAX_TIME_LIMIT_MS (10ull * 366 * 24 * 60 * 60 * 1000)
 
 /* One of a PE's two output pipes, from here. */
 struct source {
@@ -40,18 +47,19 @@ struct pe {
 
 struct job {
     uint64_t id;
-    char subject[32]; /* "job 17", for the log */
+    char subject[32]; /* "job 7k2m9x4c", for the log */
     struct job_place place;
     struct job_listener listener;
     struct launch launch;
     struct job_life life;
     struct router *router;
     struct output *output;
+    struct transcript *transcript; /* borrowed */
     struct feed feed;
-    struct event *life_timer, *output_timer;
+    struct event *life_timer, *output_timer, *limit_timer;
     struct pe *pes;
-    uint64_t sent, acknowledged; /* output pieces */
-    bool followed, abandoned;
+    uint64_t time_limit_ms;
+    bool finished;    /* whoever does not keep up is not waited for */
     bool over, ended; /* no PE is left; the listener has been told */
     char *text;       /* of C4P_EXIT */
     size_t text_size;
@@ -84,14 +92,14 @@ static void state_changed(struct job *job, const struct life_action *action)
 {
     log_write(LOG_DEBUG, job->subject, "%s->%s %.3fs", job_state_name(action->from),
               job_state_name(action->to), (double)action->elapsed_ms / 1000);
-    if (job->followed)
-        job->listener.changed(job->listener.context, job->id, action->to);
+    job->listener.changed(job->listener.context, job->id, action->to);
 }
 
 static void job_over(struct job *job)
 {
     job->over = true;
     event_del(job->life_timer);
+    event_del(job->limit_timer);
     output_settle_all(job->output);
     feed_close(&job->feed);
     job_pump(job);
@@ -136,6 +144,17 @@ static void job_on_life_timer(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     job_event(argument, &(struct life_event){.kind = LIFE_TIMER});
+}
+
+static void job_on_limit_timer(evutil_socket_t fd, short what, void *argument)
+{
+    struct job *job = argument;
+    char limit[WORDS_SIZE];
+
+    (void)fd;
+    (void)what;
+    words_duration(job->time_limit_ms, limit);
+    job_event(job, &(struct life_event){.kind = LIFE_TOO_LONG, .text = limit});
 }
 
 /* ---- output ---- */
@@ -240,10 +259,9 @@ static bool sources_closed(const struct job *job)
     return true;
 }
 
-static bool window_open(const struct job *job)
+static bool followers_keep_up(const struct job *job)
 {
-    return job->abandoned ||
-           (job->followed && job->sent - job->acknowledged < CONTROL_OUTPUT_WINDOW);
+    return job->finished || job->listener.keeps_up(job->listener.context, job->id);
 }
 
 static void job_tell_ended(struct job *job)
@@ -265,22 +283,24 @@ static void job_tell_ended(struct job *job)
     job->listener.ended(job->listener.context, job->id, &end);
 }
 
-/* Hand out what there is as far as the follower keeps up, and read on where that made room. */
+/* Keep what there is as far as the followers keep up, and read on where that made room. */
 static void job_pump(struct job *job)
 {
     struct output_piece piece;
+    bool flows, fresh = false;
     int64_t deadline;
 
     if (job->ended)
         return;
     do {
-        while (window_open(job) && output_next(job->output, clock_ms(), &piece)) {
-            if (job->abandoned)
-                continue;
-            job->listener.output(job->listener.context, job->id, &piece, ++job->sent);
+        while ((flows = followers_keep_up(job)) && output_next(job->output, clock_ms(), &piece)) {
+            transcript_append(job->transcript, &piece);
+            fresh = true;
         }
-    } while (sources_resume(job) && window_open(job));
-    if (!window_open(job))
+    } while (sources_resume(job) && flows);
+    if (fresh)
+        job->listener.output(job->listener.context, job->id);
+    if (!flows)
         return;
     deadline = output_deadline(job->output);
     if (deadline >= 0)
@@ -339,8 +359,7 @@ static void on_input_credit(void *context, uint32_t bytes, bool closed)
 {
     struct job *job = context;
 
-    if (job->followed)
-        job->listener.input_credit(job->listener.context, job->id, bytes, closed);
+    job->listener.input_credit(job->listener.context, job->id, bytes, closed);
 }
 
 /* ---- making it ---- */
@@ -389,45 +408,72 @@ static int router_make(struct job *job, uint64_t region_size, char error[JOB_ERR
     return job->router == NULL ? -1 : 0;
 }
 
-static int job_parts_make(struct job *job, const struct job_request *request,
-                          char error[JOB_ERROR_SIZE])
+int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
 {
-    if (request->pes == 0 || request->pes > SEGMENT_MAX_PES) {
+    struct stat directory;
+    char path[PATH_MAX], limit[WORDS_SIZE];
+    bool aligned = request->region_size % SEGMENT_REGION_ALIGN == 0;
+
+    if (request->pes > SEGMENT_MAX_PES) {
         snprintf(error, JOB_ERROR_SIZE, "a job has 1 to %d PEs, not %u", SEGMENT_MAX_PES,
                  request->pes);
         return -1;
     }
-    if (request->region_size != 0 &&
-        (request->region_size < SEGMENT_MIN_REGION || request->region_size > SEGMENT_MAX_REGION ||
-         request->region_size % SEGMENT_REGION_ALIGN != 0)) {
+    if (request->region_size != 0 && (request->region_size < SEGMENT_MIN_REGION ||
+                                      request->region_size > SEGMENT_MAX_REGION || !aligned)) {
         snprintf(error, JOB_ERROR_SIZE,
                  "the segment size must be a multiple of %u MiB, from %u MiB to %u GiB",
                  (unsigned)(SEGMENT_REGION_ALIGN >> 20), (unsigned)(SEGMENT_MIN_REGION >> 20),
                  (unsigned)(SEGMENT_MAX_REGION >> 30));
         return -1;
     }
-    if (launch_init(&job->launch, request, &job->place, error) != 0)
+    if (request->time_limit_ms > MAX_TIME_LIMIT_MS) {
+        snprintf(error, JOB_ERROR_SIZE, "a time limit of %s is too long: at most %d days",
+                 words_duration(request->time_limit_ms, limit), 10 * 366);
         return -1;
+    }
+    if (*request->cwd != '/' || stat(request->cwd, &directory) != 0 ||
+        (errno = ENOTDIR, !S_ISDIR(directory.st_mode)) || access(request->cwd, X_OK) != 0) {
+        snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", request->cwd,
+                 *request->cwd != '/' ? "is no absolute path" : strerror(errno));
+        return -1;
+    }
+    return launch_find(request, path, error);
+}
+
+static int job_parts_make(struct job *job, const struct job_request *request,
+                          char error[JOB_ERROR_SIZE])
+{
+    if (job_check(request, error) != 0 ||
+        launch_init(&job->launch, request, &job->place, error) != 0)
+        return -1;
+    job->time_limit_ms = request->time_limit_ms;
     job->pes = calloc(request->pes, sizeof(*job->pes));
     job->output = output_create(request->pes);
     job->life_timer = evtimer_new(job->place.base, job_on_life_timer, job);
     job->output_timer = evtimer_new(job->place.base, job_on_output_timer, job);
+    job->limit_timer = evtimer_new(job->place.base, job_on_limit_timer, job);
     if (job->pes == NULL || job->output == NULL || job->life_timer == NULL ||
-        job->output_timer == NULL || life_init(&job->life, request->pes, clock_ms()) != 0) {
+        job->output_timer == NULL || job->limit_timer == NULL ||
+        life_init(&job->life, request->pes, request->queued) != 0) {
         snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
         return -1;
     }
     for (uint32_t i = 0; i < 2 * request->pes; i++)
         job->pes[i / 2].source[i % 2] = (struct source){
             .job = job, .pe = i / 2, .stream = (enum output_stream)(i % 2), .fd = -1};
+    /* It has waited in the queue; what happens to it here begins with its turn. */
+    life_input(&job->life, &(struct life_event){.kind = LIFE_STEP, .step = JOB_ADMITTED},
+               request->queued);
     return router_make(job, request->region_size, error);
 }
 
 struct job *job_create(uint64_t id, const struct job_request *request,
-                       const struct job_place *place, const struct job_listener *listener,
-                       char error[JOB_ERROR_SIZE])
+                       const struct job_place *place, struct transcript *transcript,
+                       const struct job_listener *listener, char error[JOB_ERROR_SIZE])
 {
     struct job *job = calloc(1, sizeof(*job));
+    char text[CONTROL_ID_CHARS + 1];
 
     if (job == NULL) {
         snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
@@ -436,8 +482,10 @@ struct job *job_create(uint64_t id, const struct job_request *request,
     job->id = id;
     job->place = *place;
     job->listener = *listener;
+    job->transcript = transcript;
     job->feed.fd = -1;
-    snprintf(job->subject, sizeof(job->subject), "job %llu", (unsigned long long)id);
+    control_id_format(id, text);
+    snprintf(job->subject, sizeof(job->subject), "job %s", text);
     if (job_parts_make(job, request, error) != 0) {
         job_destroy(job);
         return NULL;
@@ -463,6 +511,8 @@ void job_destroy(struct job *job)
         event_free(job->life_timer);
     if (job->output_timer != NULL)
         event_free(job->output_timer);
+    if (job->limit_timer != NULL)
+        event_free(job->limit_timer);
     router_destroy(job->router);
     output_destroy(job->output);
     launch_free(&job->launch);
@@ -506,8 +556,7 @@ static int pe_start(struct job *job, uint32_t pe, char error[JOB_ERROR_SIZE])
 
 void job_start(struct job *job)
 {
-    /* A private daemon has nobody to queue behind and nothing to reserve. */
-    static const enum job_event steps[] = {JOB_ADMITTED, JOB_CHOSEN, JOB_RESERVED};
+    static const enum job_event steps[] = {JOB_CHOSEN, JOB_RESERVED};
     char error[JOB_ERROR_SIZE];
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++)
@@ -517,34 +566,17 @@ void job_start(struct job *job)
             job_event(job, &(struct life_event){.kind = LIFE_SPAWN_FAILED, .text = error});
             return;
         }
+    if (job->time_limit_ms != 0)
+        timer_set(job->limit_timer, clock_ms() + (int64_t)job->time_limit_ms);
     job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_SPAWNED});
-    on_input_credit(job, sizeof(job->feed.buffer), false);
+    if (job->feed.fd >= 0)
+        on_input_credit(job, sizeof(job->feed.buffer), false);
+    else
+        on_input_credit(job, 0, true);
 }
 
-/* ---- the follower ---- */
-
-void job_follow(struct job *job)
+void job_resume(struct job *job)
 {
-    job->followed = true;
-    job_pump(job);
-}
-
-void job_abandon(struct job *job)
-{
-    job->followed = false;
-    job->abandoned = true;
-    job_pump(job);
-}
-
-bool job_followed(const struct job *job)
-{
-    return job->followed;
-}
-
-void job_output_ack(struct job *job, uint64_t sequence)
-{
-    if (sequence > job->acknowledged && sequence <= job->sent)
-        job->acknowledged = sequence;
     job_pump(job);
 }
 
@@ -553,9 +585,44 @@ int job_input(struct job *job, const void *data, size_t size, bool eof)
     return feed_put(&job->feed, data, size, eof);
 }
 
-void job_cancel(struct job *job, bool kill)
+uint32_t job_input_room(const struct job *job, bool *closed)
 {
-    job_event(job, &(struct life_event){.kind = kill ? LIFE_KILL : LIFE_CANCEL});
+    *closed = job->feed.fd < 0 || job->feed.eof;
+    return *closed ? 0 : (uint32_t)sizeof(job->feed.buffer) - job->feed.size;
+}
+
+bool job_lives(const struct job *job)
+{
+    return job->life.living > 0;
+}
+
+struct router *job_router(struct job *job)
+{
+    return job->router;
+}
+
+/* ---- the end ---- */
+
+void job_cancel(struct job *job, bool kill, const char *why)
+{
+    job_event(job, &(struct life_event){.kind = kill ? LIFE_KILL : LIFE_CANCEL, .text = why});
+}
+
+void job_close(struct job *job, const char *why)
+{
+    job_event(job, &(struct life_event){.kind = LIFE_CLOSE, .text = why});
+}
+
+void job_finish(struct job *job, const char *why)
+{
+    job->finished = true;
+    job_cancel(job, true, why);
+    for (uint32_t pe = 0; pe < job->life.pes; pe++)
+        if (job->pes[pe].pid > 0)
+            job_child_died(job, job->pes[pe].pid); /* waits for it */
+    job_pump(job);
+    if (!job->ended)
+        job_tell_ended(job);
 }
 
 /* ---- deaths ---- */

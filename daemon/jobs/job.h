@@ -1,11 +1,11 @@
 /*
- * A job: its PEs, its segment and router, what they write, and its life.
+ * A job that runs: its PEs, its segment and router, what they write, and its life.
  *
- * This is the shell around the pure cores life.h and output.h: it spawns,
- * reads pipes, sends signals and passes everything on to the one follower.
- * job_start() makes all PEs; from then on the event loop drives it until the
- * listener's `ended`, which comes after the last PE is gone and everything
- * that the PEs wrote was handed to the follower.
+ * This is the shell around the pure cores life.h and output.h: it spawns, reads pipes, sends
+ * signals, and keeps what the PEs write in the job's transcript. It is made when the job's turn has
+ * come. job_start() makes all PEs; from then on the event loop drives it until the listener's
+ * `ended`, which comes after the last PE is gone and everything that the PEs wrote is in the
+ * transcript.
  */
 #ifndef C4P_DAEMON_JOBS_JOB_H
 #define C4P_DAEMON_JOBS_JOB_H
@@ -21,6 +21,8 @@
 
 struct event_base;
 struct job;
+struct router;
+struct transcript;
 
 /* What a client asks for; the arrays end with NULL. All of it is borrowed during job_create(). */
 struct job_request {
@@ -28,7 +30,11 @@ struct job_request {
     char *const *env;
     const char *cwd;
     uint32_t pes;
-    uint64_t region_size; /* 0: a share of the machine's memory */
+    uint64_t region_size;   /* 0: a share of the machine's memory */
+    uint64_t time_limit_ms; /* of its run; 0: none */
+    bool input;             /* standard input will come; else it is at its end */
+    const char *mark;       /* how its processes are known: C4P_JOB in their environment */
+    int64_t queued;         /* on clock_ms(): since when it has waited */
 };
 
 /* What this node adds to it. */
@@ -50,40 +56,46 @@ struct job_end {
 /* Who sees what the job does. Any of it may call back into the job, but not destroy it. */
 struct job_listener {
     void (*changed)(void *context, uint64_t job, enum job_state state);
-    void (*output)(void *context, uint64_t job, const struct output_piece *piece,
-                   uint64_t sequence);
+    void (*output)(void *context, uint64_t job); /* there is more in the transcript */
     void (*input_credit)(void *context, uint64_t job, uint32_t bytes, bool closed);
+    /* May more be put into the transcript now? If not, job_resume() says when. */
+    bool (*keeps_up)(void *context, uint64_t job);
     void (*ended)(void *context, uint64_t job, const struct job_end *end);
     void *context;
 };
 
 #define JOB_ERROR_SIZE 256
 
-/* NULL with a sentence in `error`. */
+/* Is there anything in it that can be seen to be impossible, without making anything? A sentence. */
+int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE]);
+
+/* NULL with a sentence in `error`. The transcript is borrowed, and must outlive the job. */
 struct job *job_create(uint64_t id, const struct job_request *request,
-                       const struct job_place *place, const struct job_listener *listener,
-                       char error[JOB_ERROR_SIZE]);
+                       const struct job_place *place, struct transcript *transcript,
+                       const struct job_listener *listener, char error[JOB_ERROR_SIZE]);
 /* Kills what lives. NULL-safe. Not from within a listener. */
 void job_destroy(struct job *job);
 
 /* Spawn the PEs. Trouble is told as the job's end. */
 void job_start(struct job *job);
-
-/*
- * With a follower the listener gets output, without one (at first) what the
- * PEs write waits in their pipes; after job_abandon() it is thrown away.
- */
-void job_follow(struct job *job);
-void job_abandon(struct job *job);
-bool job_followed(const struct job *job);
-
-/* The follower has dealt with the output up to `sequence`. */
-void job_output_ack(struct job *job, uint64_t sequence);
+/* Followers have caught up: keeps_up may have another answer. */
+void job_resume(struct job *job);
 
 /* Standard input for PE 0; -1 if it is more than the credit given. */
 int job_input(struct job *job, const void *data, size_t size, bool eof);
+/* How much of it there is room for; *closed: none is read any more. */
+uint32_t job_input_room(const struct job *job, bool *closed);
 
-void job_cancel(struct job *job, bool kill);
+/* End it; `why` (NULL: somebody wanted it) becomes the message of its end. */
+void job_cancel(struct job *job, bool kill, const char *why);
+/* The same for a session, whose end is a success. */
+void job_close(struct job *job, const char *why);
+/* End it at once, without the event loop, and tell its end. */
+void job_finish(struct job *job, const char *why);
+
+/* Does a PE live? */
+bool job_lives(const struct job *job);
+struct router *job_router(struct job *job);
 
 /* A child has ended and is not reaped yet. If it is a PE of the job, reap it and return true. */
 bool job_child_died(struct job *job, pid_t pid);

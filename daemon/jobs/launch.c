@@ -44,7 +44,7 @@ static char **list_copy(char *const *list)
 static bool is_ours(const char *entry)
 {
     return strncmp(entry, "C4P_PE=", 7) == 0 || strncmp(entry, "C4P_SEGMENT=", 12) == 0 ||
-           strncmp(entry, "C4P_WAKE=", 9) == 0;
+           strncmp(entry, "C4P_WAKE=", 9) == 0 || strncmp(entry, "C4P_JOB=", 8) == 0;
 }
 
 #define PE_VARIABLE_SIZE 32
@@ -53,14 +53,16 @@ static bool is_ours(const char *entry)
  * The job's environment with ours. Each entry is filled in before the next is
  * made, so that the list can be freed at any point.
  */
-static char **environment_create(char *const *env, const char *package_dir)
+static char **environment_create(char *const *env, const char *package_dir, const char *mark)
 {
-    char **result = calloc(list_length(env) + 5, sizeof(*result));
+    char **result = calloc(list_length(env) + 6, sizeof(*result));
     const char *path = "";
     size_t count = 0;
 
     if (result == NULL || (result[count++] = calloc(1, PE_VARIABLE_SIZE)) == NULL)
         goto error;
+    if (asprintf(&result[count++], "C4P_JOB=%s", mark) < 0)
+        goto undefined;
     for (; *env != NULL; env++) {
         if (is_ours(*env))
             continue;
@@ -83,18 +85,36 @@ error:
     return NULL;
 }
 
+int launch_find(const struct job_request *request, char path[PATH_MAX], char error[JOB_ERROR_SIZE])
+{
+    const char *name = request->argv[0];
+    char found[PATH_MAX];
+
+    if (spawn_find(name, request->env, found, sizeof(found)) != 0) {
+        snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", name, strerror(errno));
+        return -1;
+    }
+    /* Where the job will run, not where we do. */
+    if ((size_t)snprintf(path, PATH_MAX, "%s%s%s", *found == '/' ? "" : request->cwd,
+                         *found == '/' ? "" : "/", found) >= PATH_MAX)
+        errno = ENAMETOOLONG;
+    else if (access(path, X_OK) == 0)
+        return 0;
+    snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", name, strerror(errno));
+    return -1;
+}
+
 int launch_init(struct launch *launch, const struct job_request *request,
                 const struct job_place *place, char error[JOB_ERROR_SIZE])
 {
     memset(launch, 0, sizeof(*launch));
     launch->null = -1;
-    if (spawn_find(request->argv[0], request->env, launch->path, sizeof(launch->path)) != 0) {
-        snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", request->argv[0], strerror(errno));
+    if (launch_find(request, launch->path, error) != 0)
         return -1;
-    }
+    launch->input = request->input;
     launch->files = place->files;
     launch->argv = list_copy(request->argv);
-    launch->env = environment_create(request->env, place->package_dir);
+    launch->env = environment_create(request->env, place->package_dir, request->mark);
     launch->cwd = strdup(request->cwd);
     launch->null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (launch->argv == NULL || launch->env == NULL || launch->cwd == NULL || launch->null < 0) {
@@ -153,13 +173,14 @@ pid_t launch_pe(struct launch *launch, uint32_t pe, int segment_fd, int wake_fd,
     pid_t pid = -1;
 
     snprintf(launch->env[0], PE_VARIABLE_SIZE, "C4P_PE=%u", pe);
-    if ((pe != 0 || pipe_open(in, 1) == 0) && pipe_open(out, 0) == 0 && pipe_open(err, 0) == 0) {
+    if ((pe != 0 || !launch->input || pipe_open(in, 1) == 0) && pipe_open(out, 0) == 0 &&
+        pipe_open(err, 0) == 0) {
         const struct spawn spawn = {
             .path = launch->path,
             .argv = launch->argv,
             .env = launch->env,
             .cwd = launch->cwd,
-            .in = pe == 0 ? in[0] : launch->null,
+            .in = in[0] >= 0 ? in[0] : launch->null,
             .out = out[1],
             .err = err[1],
             .segment = segment_fd,

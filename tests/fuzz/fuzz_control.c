@@ -1,12 +1,12 @@
 /*
- * Control messages, as a daemon and as a client get them. The input is a
- * sequence of frames, each after two bytes with its length (little-endian);
- * the daemon's end takes all of them from one client, with a service that
- * agrees to everything it can read.
+ * Control messages, as a daemon and as a client get them, and the packets of the Unix socket. The
+ * input is a sequence of frames, each after two bytes with its length (little-endian); the daemon's
+ * end takes all of them from one client, with a service that reads all that is in them.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/control/control.h"
 
@@ -21,65 +21,59 @@ static void bytes_read(const void *data, size_t size)
     __asm__ volatile("" ::"r"(sum)); /* is not optimised away */
 }
 
-static int take_submit(void *context, struct control_peer *peer, const C4p__Submit *submit,
-                       uint64_t *job, char reason[CONTROL_REASON_SIZE])
+/* Read a message to its last byte, by packing it once more. */
+static void message_read(const ProtobufCMessage *message)
 {
-    (void)context, (void)peer, (void)reason;
-    for (size_t i = 0; i < submit->n_argv; i++)
-        bytes_read(submit->argv[i].data, submit->argv[i].len);
-    for (size_t i = 0; i < submit->n_env; i++)
-        bytes_read(submit->env[i].data, submit->env[i].len);
-    bytes_read(submit->cwd.data, submit->cwd.len);
-    *job = submit->pes;
-    return 0;
+    size_t size = protobuf_c_message_get_packed_size(message);
+    uint8_t *bytes = malloc(size + 1);
+
+    if (bytes == NULL)
+        return;
+    bytes_read(bytes, protobuf_c_message_pack(message, bytes));
+    free(bytes);
 }
 
-static int take_follow(void *context, struct control_peer *peer, uint64_t job,
-                       char reason[CONTROL_REASON_SIZE])
+/* Every second one is refused, with as long a sentence as can be. */
+static int take(void *context, struct control_peer *peer, const C4p__Request *request,
+                char reason[CONTROL_REASON_SIZE])
 {
-    (void)context, (void)peer, (void)job, (void)reason;
-    return 0;
-}
-
-static int take_input(void *context, struct control_peer *peer, const C4p__Input *input,
-                      char reason[CONTROL_REASON_SIZE])
-{
-    (void)context, (void)peer, (void)reason;
-    if (input->data.len > CONTROL_MAX_PIECE)
-        abort();
-    bytes_read(input->data.data, input->data.len);
-    return 0;
-}
-
-static int take_ack(void *context, struct control_peer *peer, uint64_t job, uint64_t sequence,
-                    char reason[CONTROL_REASON_SIZE])
-{
-    (void)context, (void)peer, (void)job, (void)sequence, (void)reason;
-    return 0;
-}
-
-static int take_cancel(void *context, struct control_peer *peer, uint64_t job, bool kill,
-                       char reason[CONTROL_REASON_SIZE])
-{
-    (void)context, (void)peer, (void)job, (void)kill;
+    (void)context, (void)peer;
+    message_read(&request->base);
+    if (request->id % 2 == 0)
+        return 0;
     memset(reason, 'x', CONTROL_REASON_SIZE - 1);
     reason[CONTROL_REASON_SIZE - 1] = '\0';
     return -1;
 }
 
-static void take_greeted(void *context, struct control_peer *peer)
+static bool take_ticket(void *context, const void *ticket, size_t size, struct attach_who *who)
+{
+    (void)context;
+    bytes_read(ticket, size);
+    *who = (struct attach_who){.id = 1, .uid = getuid()};
+    return size != 1;
+}
+
+static int take_greeted(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE])
+{
+    (void)context, (void)peer, (void)reason;
+    return 0;
+}
+
+static void take_left(void *context, struct control_peer *peer)
 {
     (void)context, (void)peer;
 }
 
-static void take_flow(void *context, uint64_t job)
+static void take_lost(void *context, struct control_peer *peer, int error)
 {
-    (void)context, (void)job;
+    (void)context, (void)peer, (void)error;
+    abort();
 }
 
 /* What the daemon answers is an event that a client can read. */
-static void take_send(void *context, const void *identity, size_t identity_size, const void *data,
-                      size_t size)
+static int take_send(void *context, const void *identity, size_t identity_size, const void *data,
+                     size_t size)
 {
     C4p__Event *event = c4p__event__unpack(NULL, size, data);
 
@@ -88,20 +82,55 @@ static void take_send(void *context, const void *identity, size_t identity_size,
     if (event == NULL || size > CONTROL_MAX_MESSAGE)
         abort();
     c4p__event__free_unpacked(event, NULL);
+    return 0;
+}
+
+/* What the two ends of the Unix socket get, and what a client gets from the daemon. */
+static void frame_read(const uint8_t *frame, size_t size)
+{
+    C4p__Event *event = c4p__event__unpack(NULL, size, frame);
+    C4p__Knock *knock = c4p__knock__unpack(NULL, size, frame);
+    C4p__Door *door = c4p__door__unpack(NULL, size, frame);
+
+    if (event != NULL) {
+        message_read(&event->base);
+        c4p__event__free_unpacked(event, NULL);
+    }
+    if (knock != NULL) {
+        message_read(&knock->base);
+        c4p__knock__free_unpacked(knock, NULL);
+    }
+    if (door != NULL) {
+        message_read(&door->base);
+        c4p__door__free_unpacked(door, NULL);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct control_service service = {
-        take_submit,  take_follow, take_input, take_ack, take_cancel,
-        take_greeted, take_flow,   take_send,  NULL,
+        .submit = take,
+        .follow = take,
+        .unfollow = take,
+        .input = take,
+        .output_ack = take,
+        .cancel = take,
+        .list = take,
+        .find = take,
+        .status = take,
+        .open = take,
+        .close = take,
+        .redeem = take_ticket,
+        .greeted = take_greeted,
+        .left = take_left,
+        .send = take_send,
+        .lost = take_lost,
     };
-    struct control *control = control_create(&service, 1, "host");
+    struct control *control = control_create(&service, 1, "host", 2);
 
     while (control != NULL && size >= 2) {
         size_t length = data[0] | (size_t)data[1] << 8;
         uint8_t *frame;
-        C4p__Event *event;
 
         data += 2;
         size -= 2;
@@ -113,13 +142,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         memcpy(frame, data, length);
         control_receive(control, "peer", 4, frame, length);
-        event = c4p__event__unpack(NULL, length, frame);
-        if (event != NULL)
-            c4p__event__free_unpacked(event, NULL);
+        frame_read(frame, length);
         free(frame);
         data += length;
         size -= length;
     }
+    if (control != NULL)
+        control_gone(control, 1);
     control_destroy(control);
     return 0;
 }

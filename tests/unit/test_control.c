@@ -198,11 +198,14 @@ static void the_highest_version_that_both_speak_is_chosen(void **state)
 /* ---- the daemon's end, with a service that notes what it is asked ---- */
 
 static struct {
-    char asked[64];
+    char asked[64];   /* a letter for each request */
     char answers[64]; /* a letter for each event: its kind */
     char reason[CONTROL_REASON_SIZE];
     uint64_t id;
-    bool unwilling;
+    bool unwilling, full, unsent;
+    uid_t uid;       /* of whoever has a ticket */
+    uint64_t number; /* of the next connection */
+    unsigned left, lost;
 } heard;
 
 static int note(const char *what, char reason[CONTROL_REASON_SIZE])
@@ -213,59 +216,66 @@ static int note(const char *what, char reason[CONTROL_REASON_SIZE])
     return heard.unwilling ? -1 : 0;
 }
 
-static int note_submit(void *context, struct control_peer *peer, const C4p__Submit *submit,
-                       uint64_t *job, char reason[CONTROL_REASON_SIZE])
+#define NOTE(name, letter)                                                                         \
+    static int note_##name(void *context, struct control_peer *peer, const C4p__Request *request,  \
+                           char reason[CONTROL_REASON_SIZE])                                       \
+    {                                                                                              \
+        (void)context, (void)peer;                                                                 \
+        assert_int_equal(request->id, 11);                                                         \
+        return note(letter, reason);                                                               \
+    }
+
+NOTE(submit, "S")
+NOTE(follow, "F")
+NOTE(unfollow, "U")
+NOTE(input, "I")
+NOTE(output_ack, "O")
+NOTE(cancel, "C")
+NOTE(list, "L")
+NOTE(find, "N")
+NOTE(status, "T")
+NOTE(open, "P")
+NOTE(close, "X")
+
+static bool note_redeem(void *context, const void *ticket, size_t size, struct attach_who *who)
 {
-    (void)context, (void)peer, (void)submit;
-    *job = 3;
-    return note("S", reason);
+    (void)context;
+    if (size != 4 || memcmp(ticket, "good", 4) != 0)
+        return false;
+    *who = (struct attach_who){.id = heard.number, .uid = heard.uid, .pid = 1};
+    return true;
 }
 
-static int note_follow(void *context, struct control_peer *peer, uint64_t job,
-                       char reason[CONTROL_REASON_SIZE])
+static int note_greeted(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE])
 {
-    (void)context, (void)peer;
-    assert_int_equal(job, 3);
-    return note("F", reason);
+    (void)context;
+    control_peer_set_data(peer, &heard);
+    if (heard.full)
+        snprintf(reason, CONTROL_REASON_SIZE, "no room");
+    else
+        strcat(heard.asked, "H");
+    return heard.full ? -1 : 0;
 }
 
-static int note_input(void *context, struct control_peer *peer, const C4p__Input *input,
-                      char reason[CONTROL_REASON_SIZE])
+static void note_left(void *context, struct control_peer *peer)
 {
-    (void)context, (void)peer, (void)input;
-    return note("I", reason);
+    (void)context;
+    assert_ptr_equal(control_peer_data(peer), &heard);
+    heard.left++;
 }
 
-static int note_ack(void *context, struct control_peer *peer, uint64_t job, uint64_t sequence,
-                    char reason[CONTROL_REASON_SIZE])
+static void note_lost(void *context, struct control_peer *peer, int error)
 {
-    (void)context, (void)peer, (void)job, (void)sequence;
-    return note("O", reason);
+    (void)context;
+    assert_ptr_equal(control_peer_data(peer), &heard);
+    assert_int_equal(error, EAGAIN);
+    heard.lost++;
 }
 
-static int note_cancel(void *context, struct control_peer *peer, uint64_t job, bool kill,
-                       char reason[CONTROL_REASON_SIZE])
+static int note_send(void *context, const void *identity, size_t identity_size, const void *data,
+                     size_t size)
 {
-    (void)context, (void)peer, (void)job, (void)kill;
-    return note("C", reason);
-}
-
-static void note_greeted(void *context, struct control_peer *peer)
-{
-    (void)context, (void)peer;
-    strcat(heard.asked, "H");
-}
-
-static void note_flow(void *context, uint64_t job)
-{
-    (void)context, (void)job;
-    strcat(heard.asked, ">");
-}
-
-static void note_send(void *context, const void *identity, size_t identity_size, const void *data,
-                      size_t size)
-{
-    static const char letters[] = "??WRAF";
+    static const char letters[] = "??WRAFSOIEDJT";
     C4p__Event *event = c4p__event__unpack(NULL, size, data);
 
     (void)context, (void)identity, (void)identity_size;
@@ -275,17 +285,37 @@ static void note_send(void *context, const void *identity, size_t identity_size,
     if (event->body_case == C4P__EVENT__BODY_REFUSED)
         snprintf(heard.reason, sizeof(heard.reason), "%s", event->refused->reason);
     c4p__event__free_unpacked(event, NULL);
+    errno = EAGAIN;
+    return heard.unsent ? -1 : 0;
 }
+
+#define MAX_CLIENTS 4
 
 static struct control *control_begin(void)
 {
     static const struct control_service service = {
-        note_submit,  note_follow, note_input, note_ack, note_cancel,
-        note_greeted, note_flow,   note_send,  NULL,
+        .submit = note_submit,
+        .follow = note_follow,
+        .unfollow = note_unfollow,
+        .input = note_input,
+        .output_ack = note_output_ack,
+        .cancel = note_cancel,
+        .list = note_list,
+        .find = note_find,
+        .status = note_status,
+        .open = note_open,
+        .close = note_close,
+        .redeem = note_redeem,
+        .greeted = note_greeted,
+        .left = note_left,
+        .send = note_send,
+        .lost = note_lost,
     };
-    struct control *control = control_create(&service, 5, "vm");
+    struct control *control = control_create(&service, 5, "vm", MAX_CLIENTS);
 
     memset(&heard, 0, sizeof(heard));
+    heard.uid = getuid();
+    heard.number = 1;
     assert_non_null(control);
     return control;
 }
@@ -302,13 +332,20 @@ static void ask(struct control *control, const char *who, C4p__Request__BodyCase
     control_receive(control, who, strlen(who), bytes, c4p__request__pack(&request, bytes));
 }
 
-static void say_hello(struct control *control, const char *who, uint32_t min, uint32_t max)
+static void say_hello_with(struct control *control, const char *who, uint32_t min, uint32_t max,
+                           const char *ticket)
 {
     C4p__Hello hello = C4P__HELLO__INIT;
 
     hello.min_version = min;
     hello.max_version = max;
+    hello.ticket = bytes_of(ticket);
     ask(control, who, C4P__REQUEST__BODY_HELLO, &hello);
+}
+
+static void say_hello(struct control *control, const char *who)
+{
+    say_hello_with(control, who, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION, "good");
 }
 
 /* Answers to all requests since the last time, by their letters; then forget them. */
@@ -319,59 +356,176 @@ static void assert_heard(const char *asked, const char *answers)
     heard.asked[0] = heard.answers[0] = '\0';
 }
 
-static void requests_reach_the_service_after_hello(void **state)
+/* Every request but Hello: all there are, which the test below makes sure of. */
+static C4p__Submit a_submit = C4P__SUBMIT__INIT;
+static C4p__Follow a_follow = C4P__FOLLOW__INIT;
+static C4p__Unfollow an_unfollow = C4P__UNFOLLOW__INIT;
+static C4p__Input an_input = C4P__INPUT__INIT;
+static C4p__OutputAck an_ack = C4P__OUTPUT_ACK__INIT;
+static C4p__Cancel a_cancel = C4P__CANCEL__INIT;
+static C4p__List a_list = C4P__LIST__INIT;
+static C4p__Find a_find = C4P__FIND__INIT;
+static C4p__Status a_status = C4P__STATUS__INIT;
+static C4p__Open an_open = C4P__OPEN__INIT;
+static C4p__Close a_close = C4P__CLOSE__INIT;
+
+static const struct {
+    C4p__Request__BodyCase body;
+    void *message;
+    const char *letter, *name;
+} all_requests[] = {
+    {C4P__REQUEST__BODY_SUBMIT, &a_submit, "S", "Submit"},
+    {C4P__REQUEST__BODY_FOLLOW, &a_follow, "F", "Follow"},
+    {C4P__REQUEST__BODY_INPUT, &an_input, "I", "Input"},
+    {C4P__REQUEST__BODY_OUTPUT_ACK, &an_ack, "O", "OutputAck"},
+    {C4P__REQUEST__BODY_CANCEL, &a_cancel, "C", "Cancel"},
+    {C4P__REQUEST__BODY_UNFOLLOW, &an_unfollow, "U", "Unfollow"},
+    {C4P__REQUEST__BODY_LIST, &a_list, "L", "List"},
+    {C4P__REQUEST__BODY_FIND, &a_find, "N", "Find"},
+    {C4P__REQUEST__BODY_STATUS, &a_status, "T", "Status"},
+    {C4P__REQUEST__BODY_OPEN, &an_open, "P", "Open"},
+    {C4P__REQUEST__BODY_CLOSE, &a_close, "X", "Close"},
+};
+
+#define REQUESTS (sizeof(all_requests) / sizeof(*all_requests))
+
+static void every_request_of_the_protocol_is_in_these_tests(void **state)
+{
+    (void)state;
+    /* The id and Hello are the other two. */
+    assert_int_equal(c4p__request__descriptor.n_fields, REQUESTS + 2);
+}
+
+static void each_request_of_a_client_reaches_the_service_and_its_refusal_comes_back(void **state)
 {
     struct control *control = control_begin();
-    C4p__Submit submit = C4P__SUBMIT__INIT;
-    C4p__Follow follow = C4P__FOLLOW__INIT;
-    C4p__Input input = C4P__INPUT__INIT;
-    C4p__OutputAck ack = C4P__OUTPUT_ACK__INIT;
-    C4p__Cancel cancel = C4P__CANCEL__INIT;
 
     (void)state;
-    say_hello(control, "me", 1, 1);
+    say_hello(control, "me");
     assert_heard("H", "W");
     assert_int_equal(heard.id, 11);
-    ask(control, "me", C4P__REQUEST__BODY_SUBMIT, &submit);
-    assert_heard("S>", "A");
-    submit.follow = true;
-    ask(control, "me", C4P__REQUEST__BODY_SUBMIT, &submit);
-    assert_heard("SF>", "AF");
-    follow.job = 3;
-    ask(control, "me", C4P__REQUEST__BODY_FOLLOW, &follow);
-    assert_heard("F>", "F");
-    ask(control, "me", C4P__REQUEST__BODY_INPUT, &input);
-    ask(control, "me", C4P__REQUEST__BODY_OUTPUT_ACK, &ack);
-    ask(control, "me", C4P__REQUEST__BODY_CANCEL, &cancel);
-    assert_heard("IOC", "");
-    assert_int_equal(control_refused(control), 0);
+    assert_int_equal(control_count(control), 1);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        heard.unwilling = false;
+        ask(control, "me", all_requests[i].body, all_requests[i].message);
+        assert_heard(all_requests[i].letter, "");
+        heard.unwilling = true;
+        ask(control, "me", all_requests[i].body, all_requests[i].message);
+        assert_heard(all_requests[i].letter, "R");
+        assert_string_equal(heard.reason, "not willing");
+        assert_int_equal(heard.id, 11);
+    }
+    assert_int_equal(control_refused(control), REQUESTS);
     control_destroy(control);
 }
 
-static void what_comes_before_hello_is_refused(void **state)
+static void each_request_of_a_stranger_is_refused(void **state)
 {
     struct control *control = control_begin();
-    C4p__Cancel cancel = C4P__CANCEL__INIT;
+    char sentence[80];
 
     (void)state;
-    say_hello(control, "me", 1, 1);
+    say_hello(control, "me");
     assert_heard("H", "W");
-    ask(control, "you", C4P__REQUEST__BODY_CANCEL, &cancel);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        ask(control, "you", all_requests[i].body, all_requests[i].message);
+        assert_heard("", "R");
+        snprintf(sentence, sizeof(sentence), "%s came before Hello: say Hello first",
+                 all_requests[i].name);
+        assert_string_equal(heard.reason, sentence);
+        assert_int_equal(heard.id, 11);
+    }
+    control_destroy(control);
+}
+
+static void each_request_of_another_users_client_is_refused(void **state)
+{
+    struct control *control = control_begin();
+    char sentence[80];
+
+    (void)state;
+    heard.uid = getuid() + 1;
+    say_hello(control, "me");
+    assert_heard("H", "W");
+    for (size_t i = 0; i < REQUESTS; i++) {
+        ask(control, "me", all_requests[i].body, all_requests[i].message);
+        assert_heard("", "R");
+        snprintf(sentence, sizeof(sentence), "%s is not for clients of another user",
+                 all_requests[i].name);
+        assert_string_equal(heard.reason, sentence);
+    }
+    control_destroy(control);
+}
+
+static void nobody_comes_in_without_a_ticket_or_twice(void **state)
+{
+    static const char no[] = "the ticket is not valid, or no longer: attach again";
+    struct control *control = control_begin();
+
+    (void)state;
+    say_hello_with(control, "me", CONTROL_MIN_VERSION, CONTROL_MAX_VERSION, "bad!");
     assert_heard("", "R");
-    assert_string_equal(heard.reason, "Cancel came before Hello: say Hello first");
-    assert_int_equal(heard.id, 11);
+    assert_string_equal(heard.reason, no);
+    say_hello_with(control, "me", CONTROL_MIN_VERSION, CONTROL_MAX_VERSION, "");
+    assert_heard("", "R");
+    assert_int_equal(control_count(control), 0);
+    say_hello(control, "me");
+    assert_heard("H", "W");
+    say_hello(control, "me");
+    assert_heard("", "R");
+    assert_string_equal(heard.reason, "Hello was said already");
+    say_hello(control, "you"); /* the same connection */
+    assert_heard("", "R");
+    assert_string_equal(heard.reason, no);
+    control_destroy(control);
+}
+
+static void a_client_that_is_gone_is_forgotten(void **state)
+{
+    struct control *control = control_begin();
+
+    (void)state;
+    say_hello(control, "me");
+    assert_heard("H", "W");
+    assert_non_null(control_find(control, 1));
+    control_gone(control, 2); /* somebody who never said Hello */
+    assert_int_equal(heard.left, 0);
+    control_gone(control, 1);
+    assert_int_equal(heard.left, 1);
+    assert_int_equal(control_count(control), 0);
+    ask(control, "me", C4P__REQUEST__BODY_STATUS, &a_status);
+    assert_heard("", "R");
+    assert_string_equal(heard.reason, "Status came before Hello: say Hello first");
+    control_destroy(control);
+}
+
+static void a_client_whose_answer_cannot_be_sent_is_given_up(void **state)
+{
+    struct control *control = control_begin();
+
+    (void)state;
+    say_hello(control, "me");
+    heard.unwilling = heard.unsent = true;
+    ask(control, "me", C4P__REQUEST__BODY_STATUS, &a_status);
+    assert_int_equal(heard.lost, 1);
+    ask(control, "you", C4P__REQUEST__BODY_STATUS, &a_status); /* nobody to give up */
+    assert_int_equal(heard.lost, 1);
     control_destroy(control);
 }
 
 static void a_client_of_another_version_is_told_both_ranges(void **state)
 {
     struct control *control = control_begin();
+    char sentence[200];
 
     (void)state;
-    say_hello(control, "me", 8, 9);
+    say_hello_with(control, "me", 8, 9, "good");
     assert_heard("", "R");
-    assert_string_equal(heard.reason, "this daemon speaks versions 1 to 1 of the control protocol, "
-                                      "the client 8 to 9: use a client of the same release");
+    snprintf(sentence, sizeof(sentence),
+             "this daemon speaks versions %d to %d of the control protocol, the client 8 to 9: use "
+             "a client of the same release",
+             CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
+    assert_string_equal(heard.reason, sentence);
     control_destroy(control);
 }
 
@@ -381,7 +535,7 @@ static void what_is_no_request_is_refused_and_counted(void **state)
     static uint8_t large[CONTROL_MAX_MESSAGE + 1];
 
     (void)state;
-    say_hello(control, "me", 1, 1);
+    say_hello(control, "me");
     assert_heard("H", "W");
     control_receive(control, "me", 2, "\xff\xff\xff", 3);
     assert_heard("", "R");
@@ -412,57 +566,32 @@ static void identities_that_cannot_be_are_counted(void **state)
     control_destroy(control);
 }
 
-static void the_sentence_of_the_service_goes_back(void **state)
-{
-    struct control *control = control_begin();
-    C4p__Submit submit = C4P__SUBMIT__INIT;
-
-    (void)state;
-    say_hello(control, "me", 1, 1);
-    assert_heard("H", "W");
-    heard.unwilling = true;
-    ask(control, "me", C4P__REQUEST__BODY_SUBMIT, &submit);
-    assert_heard("S", "R");
-    assert_string_equal(heard.reason, "not willing");
-    control_destroy(control);
-}
-
-static void more_input_than_a_piece_is_refused(void **state)
-{
-    struct control *control = control_begin();
-    static uint8_t data[CONTROL_MAX_PIECE + 1], frame[2 * CONTROL_MAX_PIECE];
-    C4p__Input input = C4P__INPUT__INIT;
-    C4p__Request request = C4P__REQUEST__INIT;
-
-    (void)state;
-    say_hello(control, "me", 1, 1);
-    assert_heard("H", "W");
-    input.data.data = data;
-    input.data.len = sizeof(data);
-    request.body_case = C4P__REQUEST__BODY_INPUT;
-    request.input = &input;
-    control_receive(control, "me", 2, frame, c4p__request__pack(&request, frame));
-    assert_heard("", "R");
-    control_destroy(control);
-}
-
-static void strangers_do_not_fill_the_table_and_greeted_clients_are_bounded(void **state)
+static void strangers_do_not_fill_the_table_and_clients_are_bounded(void **state)
 {
     struct control *control = control_begin();
     char who[16];
 
     (void)state;
-    for (int i = 0; i < 3 * CONTROL_MAX_PEERS; i++) {
+    for (int i = 0; i < 3 * MAX_CLIENTS; i++) {
         snprintf(who, sizeof(who), "s%d", i);
         control_receive(control, who, strlen(who), "", 0);
         heard.answers[0] = '\0';
     }
-    for (int i = 0; i <= CONTROL_MAX_PEERS; i++) {
+    for (int i = 0; i <= MAX_CLIENTS; i++) {
         snprintf(who, sizeof(who), "c%d", i);
-        say_hello(control, who, 1, 1);
-        assert_heard(i < CONTROL_MAX_PEERS ? "H" : "", i < CONTROL_MAX_PEERS ? "W" : "R");
+        heard.number = (uint64_t)i + 1;
+        say_hello(control, who);
+        assert_heard(i < MAX_CLIENTS ? "H" : "", i < MAX_CLIENTS ? "W" : "R");
     }
-    say_hello(control, "c0", 1, 1); /* again: known */
+    assert_string_equal(heard.reason, "the daemon has 4 clients and takes no more");
+    control_gone(control, 1);
+    heard.full = true; /* the service has no room either */
+    say_hello(control, "c4");
+    assert_heard("", "R");
+    assert_string_equal(heard.reason, "no room");
+    assert_int_equal(control_count(control), MAX_CLIENTS - 1);
+    heard.full = false;
+    say_hello(control, "c4");
     assert_heard("H", "W");
     control_destroy(control);
 }
@@ -475,14 +604,17 @@ int main(void)
         cmocka_unit_test(events_of_a_job_have_the_bytes_of_their_specification),
         cmocka_unit_test(fields_that_are_not_known_are_ignored),
         cmocka_unit_test(the_highest_version_that_both_speak_is_chosen),
-        cmocka_unit_test(requests_reach_the_service_after_hello),
-        cmocka_unit_test(what_comes_before_hello_is_refused),
+        cmocka_unit_test(every_request_of_the_protocol_is_in_these_tests),
+        cmocka_unit_test(each_request_of_a_client_reaches_the_service_and_its_refusal_comes_back),
+        cmocka_unit_test(each_request_of_a_stranger_is_refused),
+        cmocka_unit_test(each_request_of_another_users_client_is_refused),
+        cmocka_unit_test(nobody_comes_in_without_a_ticket_or_twice),
+        cmocka_unit_test(a_client_that_is_gone_is_forgotten),
+        cmocka_unit_test(a_client_whose_answer_cannot_be_sent_is_given_up),
         cmocka_unit_test(a_client_of_another_version_is_told_both_ranges),
         cmocka_unit_test(what_is_no_request_is_refused_and_counted),
         cmocka_unit_test(identities_that_cannot_be_are_counted),
-        cmocka_unit_test(the_sentence_of_the_service_goes_back),
-        cmocka_unit_test(more_input_than_a_piece_is_refused),
-        cmocka_unit_test(strangers_do_not_fill_the_table_and_greeted_clients_are_bounded),
+        cmocka_unit_test(strangers_do_not_fill_the_table_and_clients_are_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

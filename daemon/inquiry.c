@@ -1,0 +1,182 @@
+#include "daemon/inquiry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/jobs/submission.h"
+
+/* A Jobs message is sent when it has grown to this; one more job fits well below 256 KiB. */
+#define PAGE_SIZE (192u << 10)
+#define PAGE_JOBS 1024
+
+/* Jobs that are named when it is not clear which is meant. */
+#define MAX_NAMED 5
+
+/* A page that is being filled. */
+struct page {
+    struct inquiry *inquiry;
+    size_t count, size;
+    size_t limit; /* of `count`; more are counted, not kept */
+    size_t seen;
+    bool paged; /* full pages are sent */
+    C4p__JobInfo *infos[PAGE_JOBS];
+};
+
+static void page_empty(struct page *page)
+{
+    for (size_t i = 0; i < page->count; i++)
+        c4p__job_info__free_unpacked(page->infos[i], NULL);
+    page->count = page->size = 0;
+}
+
+static void page_send(struct page *page, bool more)
+{
+    struct inquiry *inquiry = page->inquiry;
+    C4p__Jobs jobs = C4P__JOBS__INIT;
+
+    jobs.n_jobs = page->count;
+    jobs.jobs = page->infos;
+    jobs.more = more;
+    control_answer(inquiry->control, inquiry->peer, inquiry->id, C4P__EVENT__BODY_JOBS, &jobs);
+    page_empty(page);
+}
+
+/* A copy of a description, with what the sessions know. */
+static C4p__JobInfo *info_copy(const struct inquiry *inquiry, const C4p__JobInfo *info,
+                               size_t *size)
+{
+    C4p__JobInfo *copy = NULL;
+    C4p__SessionInfo session;
+    C4p__JobInfo with = *info;
+    uint8_t *bytes;
+
+    if (info->session != NULL) {
+        session = *info->session;
+        sessions_describe(inquiry->sessions, info->id, &session);
+        with.session = &session;
+    }
+    *size = c4p__job_info__get_packed_size(&with);
+    bytes = malloc(*size + 1);
+    if (bytes == NULL)
+        return NULL;
+    c4p__job_info__pack(&with, bytes);
+    copy = c4p__job_info__unpack(NULL, *size, bytes);
+    free(bytes);
+    return copy;
+}
+
+static bool on_info(void *context, const C4p__JobInfo *info)
+{
+    struct page *page = context;
+    size_t size;
+
+    page->seen++;
+    if (page->count == page->limit)
+        return true;
+    if (page->paged && (page->size >= PAGE_SIZE || page->count == PAGE_JOBS - 1))
+        page_send(page, true);
+    page->infos[page->count] = info_copy(page->inquiry, info, &size);
+    if (page->infos[page->count] == NULL)
+        return false;
+    page->count++;
+    page->size += size;
+    return true;
+}
+
+int inquiry_list(struct inquiry *inquiry, const C4p__List *list, char reason[CONTROL_REASON_SIZE])
+{
+    const struct store_filter filter = {
+        .ended = list->ended, .open = true, .sessions_only = list->sessions, .last = list->last};
+    struct page *page = calloc(1, sizeof(*page));
+    int rc;
+
+    if (page == NULL) {
+        snprintf(reason, CONTROL_REASON_SIZE, "the daemon is out of memory");
+        return -1;
+    }
+    page->inquiry = inquiry;
+    page->limit = PAGE_JOBS;
+    page->paged = true;
+    rc = jobs_list(inquiry->jobs, &filter, on_info, page, reason);
+    if (rc == 0)
+        page_send(page, false);
+    page_empty(page);
+    free(page);
+    return rc;
+}
+
+/* ---- one job ---- */
+
+static void candidates_name(const struct page *page, const char *name,
+                            char reason[CONTROL_REASON_SIZE])
+{
+    char id[CONTROL_ID_CHARS + 1];
+    int used = snprintf(reason, CONTROL_REASON_SIZE,
+                        "%.128s is not clear, %zu jobs could be meant:", name, page->seen);
+
+    for (size_t i = 0; i < page->count; i++) {
+        const C4p__JobInfo *info = page->infos[i];
+
+        control_id_format(info->id, id);
+        used += snprintf(reason + used, (size_t)(CONTROL_REASON_SIZE - used), "%s %s (%.*s)",
+                         i > 0 ? "," : "", id, (int)(info->name.len < 24 ? info->name.len : 24),
+                         (const char *)info->name.data);
+    }
+    if (page->seen > page->count)
+        snprintf(reason + used, (size_t)(CONTROL_REASON_SIZE - used), " ...");
+}
+
+/* Look for a job: 1 and it is answered, 0 if there is none, -1 with a sentence. */
+static int candidates_look(struct inquiry *inquiry, const struct store_filter *filter,
+                           const char *name, char reason[CONTROL_REASON_SIZE])
+{
+    struct page *page = calloc(1, sizeof(*page));
+    int rc;
+
+    if (page == NULL) {
+        snprintf(reason, CONTROL_REASON_SIZE, "the daemon is out of memory");
+        return -1;
+    }
+    page->inquiry = inquiry;
+    page->limit = MAX_NAMED;
+    rc = jobs_list(inquiry->jobs, filter, on_info, page, reason);
+    if (rc == 0 && page->seen == 1 && page->count == 1) {
+        page_send(page, false);
+        rc = 1;
+    } else if (rc == 0 && page->seen > 0) {
+        candidates_name(page, name, reason);
+        rc = -1;
+    }
+    page_empty(page);
+    free(page);
+    return rc;
+}
+
+int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CONTROL_REASON_SIZE])
+{
+    struct store_filter by_id = {.ended = true, .open = true};
+    char name[SUBMISSION_MAX_NAME + 1] = "";
+    const struct store_filter open = {.open = true, .name = name};
+    const struct store_filter ended = {.ended = true, .name = name};
+    int rc = 0;
+
+    if (find->name.len == 0 || find->name.len > SUBMISSION_MAX_NAME ||
+        memchr(find->name.data, '\0', find->name.len) != NULL) {
+        snprintf(reason, CONTROL_REASON_SIZE,
+                 "a job is looked for by its id, or by a name of 1 to "
+                 "%d bytes without a NUL",
+                 SUBMISSION_MAX_NAME);
+        return -1;
+    }
+    memcpy(name, find->name.data, find->name.len);
+    if (control_id_parse(name, &by_id.id_low, &by_id.id_high) && by_id.id_high != 0)
+        rc = candidates_look(inquiry, &by_id, name, reason);
+    if (rc == 0)
+        rc = candidates_look(inquiry, &open, name, reason);
+    if (rc == 0)
+        rc = candidates_look(inquiry, &ended, name, reason);
+    if (rc == 0)
+        snprintf(reason, CONTROL_REASON_SIZE, "there is no job %s", name);
+    return rc == 1 ? 0 : -1;
+}

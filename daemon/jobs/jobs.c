@@ -1,0 +1,771 @@
+#define _GNU_SOURCE
+#include "daemon/jobs/jobs.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+
+#include <utlist.h>
+
+#include "daemon/clock.h"
+#include "daemon/jobs/jobs_internal.h"
+#include "daemon/jobs/submission.h"
+#include "daemon/log.h"
+
+#define RETRY_SECONDS 3
+
+static int refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(reason, JOBS_REASON_SIZE, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+static const char *id_text(uint64_t id)
+{
+    static char text[CONTROL_ID_CHARS + 1];
+
+    control_id_format(id, text);
+    return text;
+}
+
+void turn_soon(struct jobs *jobs)
+{
+    event_add(jobs->turn, &(struct timeval){0, 0});
+}
+
+/* ---- the store ---- */
+
+static void queue_update(struct jobs *jobs)
+{
+    queue_stop(jobs->queue, jobs->draining || jobs->store_down);
+}
+
+void store_failed(struct jobs *jobs, const char *sentence)
+{
+    bool news = strcmp(jobs->trouble, sentence) != 0;
+
+    snprintf(jobs->trouble, sizeof(jobs->trouble), "%s", sentence);
+    event_add(jobs->retry, &(struct timeval){RETRY_SECONDS, 0});
+    if (news) {
+        log_write(LOG_ERROR, "store", "%s", sentence);
+        jobs->listener.trouble(jobs->listener.context, NULL);
+    }
+}
+
+static void jobs_on_retry(evutil_socket_t fd, short what, void *argument)
+{
+    struct jobs *jobs = argument;
+    char error[STORE_ERROR_SIZE] = "";
+
+    (void)fd;
+    (void)what;
+    if (store_retry(jobs->store, error) > 0 || error[0] != '\0' ||
+        store_accepts(jobs->store, error) != 0) {
+        store_failed(jobs, error);
+        return;
+    }
+    log_write(LOG_INFO, "store", "the trouble is over: %s", jobs->trouble);
+    jobs->trouble[0] = '\0';
+    jobs->store_down = false;
+    queue_update(jobs);
+    turn_soon(jobs);
+    jobs->listener.queue_moved(jobs->listener.context);
+    jobs->listener.trouble(jobs->listener.context, NULL);
+}
+
+const char *jobs_trouble(const struct jobs *jobs)
+{
+    return jobs->trouble;
+}
+
+/* ---- the end of a job ---- */
+
+/* Recorded first, then told. */
+static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_end *end)
+{
+    char error[STORE_ERROR_SIZE];
+
+    entry_set_end(entry, end, clock_day_ms());
+    if (jobs->store != NULL && store_end(jobs->store, &entry->record, error) != 0)
+        store_failed(jobs, error);
+    log_write(LOG_INFO, "jobs", "job %s %s, code %d%s%s", id_text(entry->id),
+              job_state_name(end->state), end->exit_code, *end->message ? ": " : "", end->message);
+    if (entry->held > 0)
+        queue_release(jobs->queue, entry->held);
+    entry->held = 0;
+    if (entry->record.session)
+        jobs->sessions--;
+    jobs->ended = true;
+    turn_soon(jobs);
+    jobs->listener.changed(jobs->listener.context, entry->id, end->state);
+    jobs->listener.ended(jobs->listener.context, entry->id);
+}
+
+/* The same for one that has no PEs: none yet, or none that could be started. */
+static void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
+                                int exit_code, const char *message)
+{
+    const struct job_end end = {
+        .state = state, .exit_code = exit_code, .message = message, .tail = "", .text = ""};
+
+    entry_end(jobs, entry, &end);
+}
+
+/* ---- what a job that runs tells ---- */
+
+static void on_changed(void *context, uint64_t id, enum job_state state)
+{
+    struct jobs *jobs = context;
+    struct entry *entry = entry_find(jobs, id);
+    char error[STORE_ERROR_SIZE];
+
+    if (entry == NULL || job_state_final(state)) /* the end is told when it is recorded */
+        return;
+    entry->record.state = state;
+    /* STARTING was written before; what lies between two states is of no use to who reads it. */
+    if (state == JOB_RUNNING && jobs->store != NULL &&
+        store_change(jobs->store, id, state, entry->record.pes, clock_day_ms(), error) != 0)
+        store_failed(jobs, error);
+    jobs->listener.changed(jobs->listener.context, id, state);
+}
+
+static void on_output(void *context, uint64_t id)
+{
+    struct jobs *jobs = context;
+
+    jobs->listener.output(jobs->listener.context, id);
+}
+
+static void on_input_credit(void *context, uint64_t id, uint32_t bytes, bool closed)
+{
+    struct jobs *jobs = context;
+
+    jobs->listener.input_credit(jobs->listener.context, id, bytes, closed);
+}
+
+static bool on_keeps_up(void *context, uint64_t id)
+{
+    struct jobs *jobs = context;
+
+    return jobs->listener.keeps_up(jobs->listener.context, id);
+}
+
+static void on_ended(void *context, uint64_t id, const struct job_end *end)
+{
+    struct jobs *jobs = context;
+    struct entry *entry = entry_find(jobs, id);
+
+    if (entry == NULL)
+        return;
+    jobs->running--;
+    entry_end(jobs, entry, end);
+}
+
+/* ---- starting ---- */
+
+static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
+                    char error[JOBS_REASON_SIZE])
+{
+    const struct job_listener listener = {on_changed,  on_output, on_input_credit,
+                                          on_keeps_up, on_ended,  jobs};
+    struct submission submission;
+    char mark[REMAINS_MARK_SIZE];
+    struct transcript *transcript = entry_transcript(jobs, entry);
+
+    if (transcript == NULL)
+        return refuse(error, "cannot make the job's transcript: %s", strerror(errno));
+    if (submission_init(&submission, submit, error) != 0)
+        return -1;
+    remains_mark(&jobs->remains, entry->id, mark);
+    submission.request.mark = mark;
+    submission.request.pes = entry->record.pes;
+    submission.request.queued = entry->queued;
+    entry->job =
+        job_create(entry->id, &submission.request, jobs->place, transcript, &listener, error);
+    submission_free(&submission);
+    return entry->job == NULL ? -1 : 0;
+}
+
+/* The request of a job, as it was submitted. NULL with a sentence. */
+static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry,
+                                 char error[STORE_ERROR_SIZE])
+{
+    size_t size;
+    void *request = request_fetch(jobs, entry, &size, error);
+    C4p__Submit *submit;
+
+    if (request == NULL)
+        return NULL;
+    submit = c4p__submit__unpack(NULL, size, request);
+    free(request);
+    if (submit == NULL)
+        snprintf(error, STORE_ERROR_SIZE, "job %s: what was stored of it makes no sense",
+                 id_text(entry->id));
+    return submit;
+}
+
+/* It goes back to where it was in the queue, and nothing starts until the store is well again. */
+static void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error)
+{
+    queue_release(jobs->queue, entry->held);
+    entry->held = 0;
+    entry->record.pes = entry->wanted;
+    jobs->store_down = true;
+    queue_update(jobs);
+    if (queue_add(jobs->queue, entry->id, entry->record.order, entry->wanted,
+                  entry->record.priority) != 0)
+        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
+    store_failed(jobs, error);
+}
+
+static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
+{
+    char error[JOBS_REASON_SIZE];
+    C4p__Submit *submit;
+    int rc;
+
+    entry->held = entry->record.pes = pes;
+    submit = submit_fetch(jobs, entry, error);
+    if (submit == NULL) {
+        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
+        return;
+    }
+    /* Before its first PE: an end without a record of the beginning would be run again. */
+    if (jobs->store != NULL &&
+        store_change(jobs->store, entry->id, JOB_STARTING, pes, clock_day_ms(), error) != 0) {
+        c4p__submit__free_unpacked(submit, NULL);
+        entry_postpone(jobs, entry, error);
+        return;
+    }
+    entry->record.started = clock_day_ms();
+    rc = job_make(jobs, entry, submit, error);
+    c4p__submit__free_unpacked(submit, NULL);
+    if (rc != 0) {
+        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
+        return;
+    }
+    DL_APPEND(jobs->active, entry);
+    jobs->running++;
+    job_start(entry->job);
+}
+
+/* ---- a turn: what must not happen in the middle of something else ---- */
+
+static void active_bury(struct jobs *jobs)
+{
+    struct entry *entry, *next;
+
+    DL_FOREACH_SAFE(jobs->active, entry, next)
+    {
+        if (!job_state_final(entry->record.state))
+            continue;
+        DL_DELETE(jobs->active, entry);
+        job_destroy(entry->job);
+        entry->job = NULL;
+    }
+}
+
+static bool job_runs(void *context, uint64_t id)
+{
+    const struct entry *entry = entry_find(context, id);
+
+    return entry != NULL && entry->job != NULL;
+}
+
+/* Over, buried, and read by nobody: the store remembers it. */
+static void entries_drop(struct jobs *jobs)
+{
+    struct entry *entry, *next;
+
+    HASH_ITER(hh, jobs->entries, entry, next)
+    {
+        if (!job_state_final(entry->record.state) || entry->job != NULL || entry->read)
+            continue;
+        if (jobs->store != NULL || entry->forgotten)
+            entry_destroy(jobs, entry);
+    }
+}
+
+static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
+{
+    struct jobs *jobs = argument;
+    struct entry *entry;
+    uint32_t pes;
+    uint64_t id;
+
+    (void)fd;
+    (void)what;
+    active_bury(jobs);
+    if (jobs->ended || jobs->orphans)
+        remains_sweep(&jobs->remains, job_runs, jobs);
+    if (jobs->ended)
+        history_trim(jobs);
+    entries_drop(jobs);
+    jobs->ended = jobs->orphans = false;
+    while ((id = queue_next(jobs->queue, &pes)) != 0)
+        if ((entry = entry_find(jobs, id)) != NULL)
+            entry_start(jobs, entry, pes);
+    if (queue_changed(jobs->queue))
+        jobs->listener.queue_moved(jobs->listener.context);
+}
+
+/* ---- submission ---- */
+
+static uint32_t cores_count(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
+        return 1;
+    return (uint32_t)CPU_COUNT(&set);
+}
+
+static int id_make(struct jobs *jobs, uint64_t *id)
+{
+    do {
+        if (getrandom(id, sizeof(*id), 0) != sizeof(*id))
+            return -1;
+        *id &= (UINT64_C(1) << CONTROL_ID_BITS) - 1;
+    } while (*id == 0 || entry_find(jobs, *id) != NULL || row_exists(jobs, *id));
+    return 0;
+}
+
+/* The record of a new job; what it points to is the caller's. */
+static int record_make(struct jobs *jobs, struct store_job *record, const C4p__Submit *submit,
+                       const char *name, bool session, void *request, size_t size)
+{
+    *record = (struct store_job){
+        .state = JOB_QUEUED,
+        .session = session,
+        .pes = submit->pes,
+        .priority = submit->priority,
+        .submitted = clock_day_ms(),
+        .name = name,
+        .message = "",
+        .tail = "",
+        .text = "",
+        .request = request,
+        .request_size = size,
+    };
+    if (jobs->settings.slots == 0 && record->pes == 0)
+        record->pes = cores_count();
+    if (submit->key.len == CONTROL_KEY_SIZE)
+        memcpy(record->key, submit->key.data, CONTROL_KEY_SIZE);
+    else if (getrandom(record->key, CONTROL_KEY_SIZE, 0) != CONTROL_KEY_SIZE)
+        return -1;
+    return id_make(jobs, &record->id);
+}
+
+/* Stored and queued: from here on the job exists. */
+static int record_accept(struct jobs *jobs, struct store_job *record, char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_create(jobs, record);
+
+    if (entry == NULL)
+        return refuse(reason, "the daemon is out of memory");
+    if (jobs->store == NULL) {
+        record->order = ++jobs->last_order;
+    } else if (store_submit(jobs->store, record, reason) != 0) {
+        entry_destroy(jobs, entry);
+        return -1;
+    }
+    entry->record.order = record->order;
+    if (record->session)
+        jobs->sessions++;
+    log_write(LOG_INFO, "jobs", "job %s queued: %s", id_text(record->id), record->name);
+    if (queue_add(jobs->queue, record->id, record->order, record->pes, record->priority) != 0)
+        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
+    turn_soon(jobs);
+    return 0;
+}
+
+static int record_submit(struct jobs *jobs, const C4p__Submit *submit, const char *name,
+                         bool session, uint64_t *id, char reason[JOBS_REASON_SIZE])
+{
+    size_t size = c4p__submit__get_packed_size(submit);
+    uint8_t *request = malloc(size + 1);
+    struct store_job record;
+    int rc;
+
+    if (request == NULL)
+        return refuse(reason, "the daemon is out of memory");
+    c4p__submit__pack(submit, request);
+    if (record_make(jobs, &record, submit, name, session, request, size) != 0)
+        rc = refuse(reason, "the system has no random numbers: %s", strerror(errno));
+    else
+        rc = record_accept(jobs, &record, reason);
+    *id = record.id;
+    free(request);
+    return rc;
+}
+
+/* What can be refused before anything is read or made. */
+static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reason[JOBS_REASON_SIZE])
+{
+    if (submit->key.len != 0 && submit->key.len != CONTROL_KEY_SIZE)
+        return refuse(reason, "the key of a submission has %d bytes, not %zu", CONTROL_KEY_SIZE,
+                      submit->key.len);
+    if (jobs->draining)
+        return refuse(reason, "the daemon is stopping and takes no more jobs");
+    if (queue_length(jobs->queue) >= jobs->settings.queue_limit)
+        return refuse(reason, "%u jobs wait already, which is the limit: try again later",
+                      queue_length(jobs->queue));
+    if (jobs->store != NULL && store_accepts(jobs->store, reason) != 0) {
+        store_failed(jobs, reason);
+        return -1;
+    }
+    return 0;
+}
+
+int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
+                char reason[JOBS_REASON_SIZE])
+{
+    struct submission submission;
+    int rc;
+
+    *id = 0;
+    if (submit->key.len == CONTROL_KEY_SIZE) {
+        if (key_find(jobs, submit->key.data, id, reason) != 0)
+            return -1;
+        if (*id != 0)
+            return 0;
+    }
+    if (submit_check(jobs, submit, reason) != 0 ||
+        submission_init(&submission, submit, reason) != 0)
+        return -1;
+    if (session && submit->name.len == 0)
+        submission.name[0] = '\0';
+    rc = job_check(&submission.request, reason);
+    if (rc == 0)
+        rc = record_submit(jobs, submit, submission.name, session, id, reason);
+    submission_free(&submission);
+    return rc;
+}
+
+/* ---- what can be done to a job ---- */
+
+/* A job that is not over; else a sentence. */
+static struct entry *entry_open(struct jobs *jobs, uint64_t id, char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_find(jobs, id);
+    enum job_state state;
+
+    if (entry != NULL && !job_state_final(entry->record.state))
+        return entry;
+    if (!jobs_state(jobs, id, &state, reason))
+        refuse(reason, "there is no job %s", id_text(id));
+    else
+        refuse(reason, "job %s is over: %s", id_text(id), job_state_name(state));
+    return NULL;
+}
+
+int jobs_cancel(struct jobs *jobs, uint64_t id, bool kill, char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_open(jobs, id, reason);
+
+    if (entry == NULL)
+        return -1;
+    if (entry->job != NULL)
+        job_cancel(entry->job, kill, NULL);
+    else if (queue_remove(jobs->queue, id))
+        entry_end_unstarted(jobs, entry, JOB_CANCELLED, LIFE_EXIT_CANCELLED,
+                            "the job was cancelled before it started");
+    return 0;
+}
+
+int jobs_close(struct jobs *jobs, uint64_t id, const char *why, char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_open(jobs, id, reason);
+
+    if (entry == NULL)
+        return -1;
+    if (!entry->record.session)
+        return refuse(reason, "job %s is no session: cancel it", id_text(id));
+    if (entry->job != NULL)
+        job_close(entry->job, why);
+    else if (queue_remove(jobs->queue, id))
+        entry_end_unstarted(jobs, entry, JOB_CANCELLED, LIFE_EXIT_CANCELLED,
+                            why != NULL ? why : "the session was closed before it started");
+    return 0;
+}
+
+int jobs_input(struct jobs *jobs, uint64_t id, const void *data, size_t size, bool eof,
+               char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_open(jobs, id, reason);
+
+    if (entry == NULL)
+        return -1;
+    if (entry->job == NULL)
+        return refuse(reason, "job %s has not started: there is no credit for input", id_text(id));
+    if (job_input(entry->job, data, size, eof) != 0)
+        return refuse(reason, "%zu bytes of input are more than there is credit for", size);
+    return 0;
+}
+
+uint32_t jobs_input_room(struct jobs *jobs, uint64_t id, bool *closed)
+{
+    struct entry *entry = entry_find(jobs, id);
+
+    *closed = false;
+    if (entry == NULL || entry->job == NULL)
+        return 0;
+    return job_input_room(entry->job, closed);
+}
+
+bool jobs_state(struct jobs *jobs, uint64_t id, enum job_state *state,
+                char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_load(jobs, id);
+
+    reason[0] = '\0';
+    if (entry == NULL)
+        return false;
+    *state = entry->record.state;
+    entry_reason(jobs, entry, reason);
+    return true;
+}
+
+void jobs_resume(struct jobs *jobs, uint64_t id)
+{
+    struct entry *entry = entry_find(jobs, id);
+
+    if (entry != NULL && entry->job != NULL)
+        job_resume(entry->job);
+}
+
+struct router *jobs_router(struct jobs *jobs, uint64_t id)
+{
+    struct entry *entry = entry_find(jobs, id);
+
+    if (entry == NULL || entry->job == NULL || entry->record.state != JOB_RUNNING)
+        return NULL;
+    return job_router(entry->job);
+}
+
+bool jobs_child_died(struct jobs *jobs, pid_t pid)
+{
+    struct entry *entry;
+
+    DL_FOREACH(jobs->active, entry)
+    {
+        if (job_child_died(entry->job, pid))
+            return true;
+    }
+    /* An orphan of a job; when it is reaped its own children come to us. */
+    jobs->orphans = true;
+    turn_soon(jobs);
+    return false;
+}
+
+/* ---- all of them ---- */
+
+void jobs_drain(struct jobs *jobs)
+{
+    jobs->draining = true;
+    queue_update(jobs);
+    turn_soon(jobs);
+}
+
+void jobs_stop(struct jobs *jobs, bool kill)
+{
+    struct entry *entry;
+
+    jobs_drain(jobs);
+    DL_FOREACH(jobs->active, entry)
+    {
+        job_cancel(entry->job, kill, "the job was cancelled: the daemon was stopped");
+    }
+}
+
+bool jobs_idle(const struct jobs *jobs)
+{
+    const struct entry *entry;
+
+    DL_FOREACH(jobs->active, entry)
+    {
+        if (job_lives(entry->job))
+            return false;
+    }
+    return true;
+}
+
+void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings)
+{
+    const char *state_dir = jobs->settings.state_dir;
+
+    jobs->settings = *settings;
+    jobs->settings.state_dir = state_dir;
+    queue_resize(jobs->queue, settings->slots > 0 ? settings->slots : UINT32_MAX);
+    history_trim(jobs);
+    turn_soon(jobs);
+}
+
+struct jobs_figures jobs_figures(const struct jobs *jobs)
+{
+    return (struct jobs_figures){
+        .slots = jobs->settings.slots,
+        .used = queue_used(jobs->queue),
+        .queued = queue_length(jobs->queue),
+        .running = jobs->running,
+        .sessions = jobs->sessions,
+        .quarantined = jobs->store != NULL ? store_quarantined(jobs->store) : 0,
+    };
+}
+
+/* ---- start and end ---- */
+
+static void on_store_trouble(void *context, const char *sentence)
+{
+    struct jobs *jobs = context;
+
+    log_write(LOG_ERROR, "store", "%s", sentence);
+    jobs->listener.trouble(jobs->listener.context, sentence);
+}
+
+static int store_begin(struct jobs *jobs, enum store_open_result *result, char *error)
+{
+    unsigned killed;
+
+    if (remains_kill(&jobs->remains, &killed) != 0) {
+        *result = STORE_TRANSIENT;
+        snprintf(error, STORE_ERROR_SIZE,
+                 "processes that jobs of an earlier daemon left behind do not end (look for %s in "
+                 "/proc/*/environ)",
+                 jobs->remains.instance);
+        return -1;
+    }
+    if (killed > 0)
+        log_write(LOG_WARNING, "jobs", "%u processes of an earlier daemon's jobs were killed",
+                  killed);
+    *result = store_open(&jobs->store, jobs->state_dir, on_store_trouble, jobs, error);
+    if (*result != STORE_OPEN)
+        return -1;
+    if (history_recover(jobs, error) != 0) {
+        *result = STORE_TRANSIENT;
+        return -1;
+    }
+    history_trim(jobs);
+    history_clean(jobs);
+    return 0;
+}
+
+static int jobs_open(struct jobs *jobs, enum store_open_result *result, char *error)
+{
+    const char *state_dir = jobs->settings.state_dir;
+
+    *result = STORE_TRANSIENT;
+    jobs->queue = queue_create(jobs->settings.slots > 0 ? jobs->settings.slots : UINT32_MAX);
+    jobs->turn = event_new(jobs->place->base, -1, 0, jobs_on_turn, jobs);
+    jobs->retry = event_new(jobs->place->base, -1, 0, jobs_on_retry, jobs);
+    if (jobs->queue == NULL || jobs->turn == NULL || jobs->retry == NULL) {
+        snprintf(error, STORE_ERROR_SIZE, "the daemon is out of memory");
+        return -1;
+    }
+    if (state_dir != NULL)
+        snprintf(jobs->state_dir, sizeof(jobs->state_dir), "%s", state_dir);
+    if (remains_open(&jobs->remains, state_dir) != 0) {
+        snprintf(error, STORE_ERROR_SIZE, "%.200s/instance: %s", state_dir != NULL ? state_dir : "",
+                 strerror(errno));
+        return -1;
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (state_dir != NULL && store_begin(jobs, result, error) != 0)
+        return -1;
+    *result = STORE_OPEN;
+    turn_soon(jobs);
+    return 0;
+}
+
+struct jobs *jobs_create(const struct job_place *place, const struct jobs_settings *settings,
+                         const struct jobs_listener *listener, enum store_open_result *result,
+                         char *error)
+{
+    struct jobs *jobs = calloc(1, sizeof(*jobs));
+
+    if (jobs == NULL) {
+        *result = STORE_TRANSIENT;
+        snprintf(error, STORE_ERROR_SIZE, "the daemon is out of memory");
+        return NULL;
+    }
+    jobs->place = place;
+    jobs->settings = *settings;
+    jobs->listener = *listener;
+    if (jobs_open(jobs, result, error) != 0) {
+        jobs_destroy(jobs);
+        return NULL;
+    }
+    return jobs;
+}
+
+static void no_change(void *context, uint64_t id, enum job_state state)
+{
+    (void)context, (void)id, (void)state;
+}
+
+static void no_news(void *context, uint64_t id)
+{
+    (void)context, (void)id;
+}
+
+static void no_move(void *context)
+{
+    (void)context;
+}
+
+static void no_credit(void *context, uint64_t id, uint32_t bytes, bool closed)
+{
+    (void)context, (void)id, (void)bytes, (void)closed;
+}
+
+static void no_trouble(void *context, const char *sentence)
+{
+    (void)context, (void)sentence;
+}
+
+void jobs_destroy(struct jobs *jobs)
+{
+    struct entry *entry, *next;
+
+    if (jobs == NULL)
+        return;
+    /* Who listens is on the way out as well. */
+    jobs->listener = (struct jobs_listener){.changed = no_change,
+                                            .queue_moved = no_move,
+                                            .output = no_news,
+                                            .input_credit = no_credit,
+                                            .ended = no_news,
+                                            .keeps_up = jobs->listener.keeps_up,
+                                            .trouble = no_trouble};
+    DL_FOREACH(jobs->active, entry)
+    {
+        if (!job_state_final(entry->record.state))
+            job_finish(entry->job, "the job was cancelled: the daemon was stopped");
+    }
+    active_bury(jobs);
+    if (jobs->queue != NULL)
+        remains_sweep(&jobs->remains, job_runs, jobs);
+    HASH_ITER(hh, jobs->entries, entry, next)
+    {
+        entry_destroy(jobs, entry);
+    }
+    store_close(jobs->store);
+    queue_destroy(jobs->queue);
+    if (jobs->turn != NULL)
+        event_free(jobs->turn);
+    if (jobs->retry != NULL)
+        event_free(jobs->retry);
+    free(jobs);
+}

@@ -1,0 +1,95 @@
+/*
+ * What jobs.c (from the submission to the end) and history.c (what is remembered) share.
+ */
+#ifndef C4P_DAEMON_JOBS_JOBS_INTERNAL_H
+#define C4P_DAEMON_JOBS_JOBS_INTERNAL_H
+
+#include <limits.h>
+
+#include <uthash.h>
+
+#include "daemon/jobs/jobs.h"
+#include "daemon/jobs/queue.h"
+#include "daemon/jobs/remains.h"
+
+/*
+ * A job in memory: every one that is not over, and those that are while somebody reads them. Without
+ * a store, all that are remembered.
+ */
+struct entry {
+    UT_hash_handle hh;
+    uint64_t id;
+    /*
+     * The job as it is stored. name, message, tail, text and request are ours or "", NULL; request
+     * is only here when there is no store, message and what follows it only when the job is over.
+     */
+    struct store_job record;
+
+    /* in memory only */
+    uint32_t wanted;               /* PEs as asked for */
+    uint32_t held;                 /* slots taken */
+    int64_t queued;                /* on clock_ms() */
+    struct job *job;               /* while it runs, and then until the next turn */
+    struct entry *prev, *next;     /* of those with a job */
+    struct transcript *transcript; /* when somebody wanted it */
+    bool read;                     /* jobs_transcript() came, jobs_release() did not yet */
+    bool forgotten;                /* nobody remembers it when nobody reads it */
+};
+
+struct jobs {
+    const struct job_place *place;
+    struct jobs_settings settings;
+    struct jobs_listener listener;
+    char state_dir[PATH_MAX]; /* empty: nothing lasts */
+    struct remains remains;
+    struct store *store; /* NULL: nothing lasts */
+    struct queue *queue;
+    struct entry *entries; /* by id */
+    struct entry *active;  /* those with a job, over or not */
+    struct event *turn;    /* jobs are started and buried, when nobody is in the middle of one */
+    struct event *retry;   /* of the store */
+    uint64_t last_order;   /* without a store */
+    uint32_t running, sessions;
+    bool draining, ended, orphans;
+    bool store_down; /* jobs cannot be started: a state could not be written */
+    char trouble[STORE_ERROR_SIZE];
+};
+
+struct entry *entry_find(const struct jobs *jobs, uint64_t id);
+/* The same; a job that is over is taken in from the store, until the next turn or while it is read. */
+struct entry *entry_load(struct jobs *jobs, uint64_t id);
+/* Opened when it is wanted. NULL with errno. */
+struct transcript *entry_transcript(struct jobs *jobs, struct entry *entry);
+/* What a queued job waits for; else empty. */
+void entry_reason(const struct jobs *jobs, const struct entry *entry,
+                  char reason[JOBS_REASON_SIZE]);
+/* Takes a copy of the record; of the request only if there is no store to keep it. NULL: no memory. */
+struct entry *entry_create(struct jobs *jobs, const struct store_job *record);
+void entry_destroy(struct jobs *jobs, struct entry *entry);
+/* Fill in the end of a record, with copies. */
+void entry_set_end(struct entry *entry, const struct job_end *end, int64_t when);
+
+/* Where its output is; NULL if nothing lasts. */
+const char *output_directory(const struct jobs *jobs, uint64_t id, char path[PATH_MAX]);
+
+/* The packed request of a job, to be freed; NULL with a sentence. */
+void *request_fetch(struct jobs *jobs, const struct entry *entry, size_t *size,
+                    char error[STORE_ERROR_SIZE]);
+/* The job whose submission had this key, or 0. -1 with a sentence. */
+int key_find(struct jobs *jobs, const uint8_t *key, uint64_t *id, char error[STORE_ERROR_SIZE]);
+/* Is there a job of this id in the store? */
+bool row_exists(struct jobs *jobs, uint64_t id);
+
+/* Take in what an earlier daemon left in the store. -1 with a sentence. */
+int history_recover(struct jobs *jobs, char error[STORE_ERROR_SIZE]);
+/* Forget what is too old or too much. */
+void history_trim(struct jobs *jobs);
+/* Remove the output of jobs that nobody remembers. */
+void history_clean(struct jobs *jobs);
+
+/* Let jobs start and be buried, soon. */
+void turn_soon(struct jobs *jobs);
+/* The store has a trouble: tell it, once, and try again in a moment. */
+void store_failed(struct jobs *jobs, const char *sentence);
+
+#endif
