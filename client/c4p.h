@@ -53,9 +53,6 @@ C4P_API struct c4p_client *c4p_attach(const char *state_dir, const char *name, i
  */
 C4P_API struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms,
                                      char error[C4P_ERROR_SIZE]);
-/* The old way in, without a ticket; goes when the private daemon is adopted. */
-C4P_API struct c4p_client *c4p_connect(const char *address, const char *name, int timeout_ms,
-                                       char error[C4P_ERROR_SIZE]);
 /* NULL-safe. What was sent and has not left yet is dropped. */
 C4P_API void c4p_close(struct c4p_client *client);
 

@@ -106,16 +106,6 @@ struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms, char erro
     return client_finish(client, link_establish(client, timeout_ms), error);
 }
 
-struct c4p_client *c4p_connect(const char *address, const char *name, int timeout_ms,
-                               char error[C4P_ERROR_SIZE])
-{
-    struct c4p_client *client = client_create(NULL, name);
-
-    if (client == NULL)
-        return no_client(error);
-    return client_finish(client, link_establish_at(client, address, timeout_ms), error);
-}
-
 void c4p_set_reconnect(struct c4p_client *client, bool reconnect)
 {
     client->reconnect = reconnect && client->directory != NULL;

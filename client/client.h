@@ -111,8 +111,6 @@ void link_close(struct c4p_client *client);
 /* Go to the daemon: attempt after attempt until it says Welcome or that is no use. -1 with errno and
  * a sentence in client->error. */
 int link_establish(struct c4p_client *client, int timeout_ms);
-/* The same with a ZeroMQ address and no ticket. */
-int link_establish_at(struct c4p_client *client, const char *address, int timeout_ms);
 /* Do what can be done without waiting. True: there may be something new. */
 bool link_advance(struct c4p_client *client);
 /* Let go of the connection. */

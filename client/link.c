@@ -469,12 +469,3 @@ int link_establish(struct c4p_client *client, int timeout_ms)
     }
     return link_await(client, timeout_ms);
 }
-
-int link_establish_at(struct c4p_client *client, const char *address, int timeout_ms)
-{
-    const ProtobufCBinaryData none = {0};
-
-    client->attempt_ms = -1;
-    hello_say(client, address, &none);
-    return link_await(client, timeout_ms);
-}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -24,8 +25,6 @@ struct embedded {
     struct process process;
     struct service *service;
     struct rundir rundir;
-    struct event *lifeline;
-    int lifeline_fd;
     bool client_gone, stopping;
 };
 
@@ -60,16 +59,11 @@ static void daemon_stop(struct embedded *daemon, bool kill)
         service_stop(daemon->service, kill);
 }
 
-static void on_lifeline(evutil_socket_t fd, short what, void *argument)
+/* The one client is gone: so are we, and what it ran. */
+static void on_deserted(void *context)
 {
-    struct embedded *daemon = argument;
-    char ignored[64];
-    ssize_t rc = read(fd, ignored, sizeof(ignored));
+    struct embedded *daemon = context;
 
-    (void)what;
-    if (rc > 0 || (rc < 0 && (errno == EAGAIN || errno == EINTR)))
-        return;
-    event_del(daemon->lifeline);
     daemon->client_gone = true;
     daemon_stop(daemon, true);
 }
@@ -90,10 +84,7 @@ static int events_open(struct embedded *daemon, char *error, size_t size)
 {
     struct process *process = &daemon->process;
 
-    daemon->lifeline =
-        process_watch(process, daemon->lifeline_fd, EV_READ, on_lifeline, daemon, error, size);
-    if (daemon->lifeline == NULL ||
-        process_watch(process, SIGTERM, EV_SIGNAL, on_signal, daemon, error, size) == NULL ||
+    if (process_watch(process, SIGTERM, EV_SIGNAL, on_signal, daemon, error, size) == NULL ||
         process_watch(process, SIGINT, EV_SIGNAL, on_signal, daemon, error, size) == NULL)
         return -1;
     return process_watch_children(process, daemon->service, error, size);
@@ -107,7 +98,7 @@ static int embedded_open(struct embedded *daemon, char *error, size_t size)
         .session_ttl_ms = 0, /* its client is its only one */
         .version = C4P_VERSION,
     };
-    const struct service_listener listener = {on_greeted, on_nothing, on_idle, on_nothing, daemon};
+    const struct service_listener listener = {on_greeted, on_deserted, on_idle, on_nothing, daemon};
     char reason[SERVICE_ERROR_SIZE];
     enum store_open_result result;
 
@@ -129,30 +120,33 @@ static void embedded_close(struct embedded *daemon)
     rundir_remove(&daemon->rundir);
     service_destroy(daemon->service);
     process_close(&daemon->process);
-    close(daemon->lifeline_fd);
 }
 
-static void lifeline_tell(int fd, const char *word, const char *text)
+/* The answer to the client's first packet, which has come or is about to. */
+static void lifeline_refuse(int fd, char *reason)
 {
-    char line[512];
-    int size = snprintf(line, sizeof(line), "%s %s\n", word, text);
+    C4p__Door door = C4P__DOOR__INIT;
+    uint8_t packet[2 * SERVICE_ERROR_SIZE];
 
-    if (size > 0 && (size_t)size < sizeof(line) && write(fd, line, (size_t)size) != size)
+    door.refused = reason;
+    if (send(fd, packet, c4p__door__pack(&door, packet), MSG_NOSIGNAL) < 0)
         log_write(LOG_WARNING, "c4pd", "the client went away at once");
 }
 
 int embedded_run(int lifeline)
 {
-    struct embedded daemon = {.lifeline_fd = lifeline};
+    struct embedded daemon = {.stopping = false};
     char error[SERVICE_ERROR_SIZE];
     int rc = 1;
 
-    if (embedded_open(&daemon, error, sizeof(error)) == 0) {
-        lifeline_tell(lifeline, "ready", daemon.rundir.address);
+    if (embedded_open(&daemon, error, sizeof(error)) != 0) {
+        lifeline_refuse(lifeline, error);
+        close(lifeline);
+    } else if (service_adopt(daemon.service, lifeline, error) != 0) {
+        lifeline_refuse(lifeline, error);
+    } else {
         event_base_dispatch(daemon.process.base);
         rc = 0;
-    } else {
-        lifeline_tell(lifeline, "error", error);
     }
     embedded_close(&daemon);
     return rc;

@@ -50,8 +50,6 @@ struct service {
     struct event *cut;
     int64_t started; /* time of day */
     bool draining;
-    bool door; /* clients come in through attach.c */
-    uint64_t strangers;
     char *troubles[MAX_TROUBLES];
 };
 
@@ -162,10 +160,7 @@ static bool serve_redeem(void *context, const void *ticket, size_t size, struct 
 {
     struct service *service = context;
 
-    if (service->door)
-        return attach_redeem(service->attach, ticket, size, who);
-    *who = (struct attach_who){.id = ++service->strangers, .uid = getuid()};
-    return true;
+    return attach_redeem(service->attach, ticket, size, who);
 }
 
 static int serve_greeted(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE])
@@ -310,24 +305,22 @@ static int serve_submit(void *context, struct control_peer *peer, const C4p__Req
                         char reason[CONTROL_REASON_SIZE])
 {
     struct service *service = context;
-    C4p__Submit submit = *request->submit;
+    const C4p__Submit *submit = request->submit;
     C4p__Accepted accepted = C4P__ACCEPTED__INIT;
     C4p__Follow follow = C4P__FOLLOW__INIT;
 
-    if (!service->door)
-        submit.input = true;
-    if (jobs_submit(service->jobs, &submit, false, &accepted.job, reason) != 0)
+    if (jobs_submit(service->jobs, submit, false, &accepted.job, reason) != 0)
         return -1;
-    if (submit.tied && client_tie(client_of(peer), accepted.job) != 0) {
+    if (submit->tied && client_tie(client_of(peer), accepted.job) != 0) {
         jobs_cancel(service->jobs, accepted.job, true, reason);
         return refuse(reason, "the daemon is out of memory");
     }
     control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
-    if (!submit.follow || followers_has(client_of(peer)->follows, accepted.job))
+    if (!submit->follow || followers_has(client_of(peer)->follows, accepted.job))
         return 0;
     follow.job = accepted.job;
     follow.lossless = true;
-    follow.input = submit.input;
+    follow.input = submit->input;
     return job_follow(service, peer, request->id, &follow, reason);
 }
 
@@ -659,13 +652,11 @@ void service_destroy(struct service *service)
 
 int service_listen(struct service *service, const char *path, char error[SERVICE_ERROR_SIZE])
 {
-    service->door = true;
     return attach_listen(service->attach, path, error);
 }
 
 int service_adopt(struct service *service, int fd, char error[SERVICE_ERROR_SIZE])
 {
-    service->door = true;
     if (attach_adopt(service->attach, fd) == 0)
         return 0;
     snprintf(error, SERVICE_ERROR_SIZE, "the connection to the client cannot be watched: %s",

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /* The versions of the control protocol that this build speaks. */
-#define CONTROL_MIN_VERSION 1
-#define CONTROL_MAX_VERSION 1
+#define CONTROL_MIN_VERSION 2
+#define CONTROL_MAX_VERSION 2
 
 /* No frame is larger. */
 #define CONTROL_MAX_MESSAGE (1u << 20)

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define LIFELINE_FD 3
-#define READY_MS 20000
 #define END_MS 10000
 
 extern char **environ;
@@ -94,7 +93,7 @@ int private_daemon_start(struct private_daemon *daemon, const char *log_level,
     daemon->others = waitpid(-1, NULL, WNOHANG) >= 0;
     /* Orphans of the job become our children, to be found when it is over. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0 ||
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 ||
         daemon_spawn(daemon, path, pair[1], argv) != 0) {
         snprintf(error, PRIVATE_DAEMON_ERROR_SIZE, "%.250s: cannot be started: %s", path,
                  strerror(errno));
@@ -104,46 +103,6 @@ int private_daemon_start(struct private_daemon *daemon, const char *log_level,
     close(pair[1]);
     daemon->lifeline = pair[0];
     return 0;
-}
-
-/* Read up to a newline. -1 if the daemon is gone or silent. */
-static int line_read(int fd, char *line, size_t size)
-{
-    struct pollfd poller = {fd, POLLIN, 0};
-    size_t used = 0;
-
-    while (used < size - 1) {
-        ssize_t rc;
-
-        if (poll(&poller, 1, READY_MS) <= 0)
-            return -1;
-        rc = read(fd, line + used, size - 1 - used);
-        if (rc <= 0)
-            return -1;
-        used += (size_t)rc;
-        if (line[used - 1] == '\n') {
-            line[used - 1] = '\0';
-            return 0;
-        }
-    }
-    return -1;
-}
-
-int private_daemon_ready(struct private_daemon *daemon, char error[PRIVATE_DAEMON_ERROR_SIZE])
-{
-    char line[512];
-
-    if (line_read(daemon->lifeline, line, sizeof(line)) != 0) {
-        snprintf(error, PRIVATE_DAEMON_ERROR_SIZE, "the daemon c4pd does not come up");
-        return -1;
-    }
-    if (strncmp(line, "ready ", 6) == 0 && strlen(line + 6) < sizeof(daemon->address)) {
-        strcpy(daemon->address, line + 6);
-        return 0;
-    }
-    snprintf(error, PRIVATE_DAEMON_ERROR_SIZE, "%.380s",
-             strncmp(line, "error ", 6) == 0 ? line + 6 : line);
-    return -1;
 }
 
 /* Kill every child that we have. False if there is none, or they cannot be listed. */

@@ -12,17 +12,14 @@
 
 struct private_daemon {
     pid_t pid;
-    int lifeline;      /* readable at its end only: the daemon is gone */
-    int status;        /* of waitpid(), once it is gone */
-    bool others;       /* we had children before: what is orphaned cannot be told from them */
-    char address[128]; /* of its control socket */
+    int lifeline; /* to be adopted, by a duplicate: we keep it for the end */
+    int status;   /* of waitpid(), once it is gone */
+    bool others;  /* we had children before: what is orphaned cannot be told from them */
 };
 
 /* Start c4pd: $C4PD, or the one beside this program. -1 with a sentence in `error`. */
 int private_daemon_start(struct private_daemon *daemon, const char *log_level,
                          char error[PRIVATE_DAEMON_ERROR_SIZE]);
-/* Read its address: returns when it can be connected to. */
-int private_daemon_ready(struct private_daemon *daemon, char error[PRIVATE_DAEMON_ERROR_SIZE]);
 
 /*
  * Let go of the lifeline and wait until the daemon is gone; then see to it

@@ -2,6 +2,7 @@
 #include "client/cli/commands.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -81,15 +82,16 @@ static int run_open(struct run *run, const struct options *options)
     run->daemon.lifeline = -1;
     console_open(&run->console, &manner, options);
     run->console.context = run;
-    if (private_daemon_start(&run->daemon, options->log_level, error) == 0 &&
-        private_daemon_ready(&run->daemon, error) == 0) {
-        run->console.client = c4p_connect(run->daemon.address, "c4py", CONNECT_MS, error);
-        if (run->console.client != NULL) {
-            run->console.watched = run->daemon.lifeline;
+    if (private_daemon_start(&run->daemon, options->log_level, error) == 0) {
+        /* The client lets go of its own at the very end, when everything is read and said. */
+        run->console.client =
+            c4p_adopt(fcntl(run->daemon.lifeline, F_DUPFD_CLOEXEC, 0), "c4py", CONNECT_MS, error);
+        if (run->console.client != NULL)
             return 0;
-        }
+        console_say(&run->console, "the daemon c4pd does not come up: %s", error);
+    } else {
+        console_say(&run->console, "%s", error);
     }
-    console_say(&run->console, "%s", error);
     return -1;
 }
 

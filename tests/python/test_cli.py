@@ -127,7 +127,7 @@ def test_a_missing_daemon_is_named(run_c4py, program, daemon):
 def test_a_daemon_that_does_not_come_up_is_reported(run_c4py, program):
     done = run_c4py("run", "-n", 1, program, env={**os.environ, "C4PD": "/bin/true"})
     assert done.returncode == 1
-    assert done.stderr == "c4py: the daemon c4pd does not come up\n"
+    assert done.stderr.startswith("c4py: the daemon c4pd does not come up: ")
 
 
 def test_an_environment_larger_than_a_message_is_refused(run_c4py, program):

@@ -187,7 +187,8 @@ static inline void fake_attach_take(struct fake *fake)
     C4p__Knock *knock = fake_knock_take(fake);
 
     require(knock->body_case == C4P__KNOCK__BODY_ATTACH);
-    require(knock->attach->min_version == 1 && knock->attach->max_version == 1);
+    require(knock->attach->min_version == CONTROL_MIN_VERSION &&
+            knock->attach->max_version == CONTROL_MAX_VERSION);
     c4p__knock__free_unpacked(knock, NULL);
 }
 
@@ -320,7 +321,7 @@ static inline void fake_welcome_send(struct fake *fake)
 {
     C4p__Welcome welcome = C4P__WELCOME__INIT;
 
-    welcome.version = 1;
+    welcome.version = CONTROL_MAX_VERSION;
     welcome.incarnation = fake->incarnation;
     welcome.host = (char *)(uintptr_t) "there";
     fake_send(fake, 1, C4P__EVENT__BODY_WELCOME, &welcome);

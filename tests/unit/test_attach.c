@@ -229,7 +229,7 @@ static int attached(struct house *house, uint8_t ticket[CONTROL_TICKET_SIZE])
 {
     int fd = street_connect(house);
 
-    attach_send(fd, 1, 1);
+    attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     ticket_take(house, fd, ticket);
     return fd;
 }
@@ -320,7 +320,7 @@ static void the_lifeline_takes_its_time_and_is_not_counted_as_a_caller(void **st
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
     assert_int_equal(attach_adopt(house.attach, pair[1]), 0);
     seconds_skipped += 10 * ATTACH_SILENCE_SECONDS;
-    attach_send(pair[0], 1, 1);
+    attach_send(pair[0], CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     ticket_take(&house, pair[0], ticket);
     assert_true(attach_redeem(house.attach, ticket, sizeof(ticket), &who));
     assert_int_equal(who.pid, getpid());
@@ -455,7 +455,7 @@ static void packets_that_make_no_sense_are_told_so(void **state)
         {"\x1a\x00", 2, "nothing that this daemon knows"}, /* a field of the future */
         {large, sizeof(large), "larger than the 64 KiB"},
         {large, sizeof(large) - 1, "cannot be decoded"},
-        {"\x0a\x00", 2, "versions 1 to 1 of the control protocol, the client 0 to 0"},
+        {"\x0a\x00", 2, "versions 2 to 2 of the control protocol, the client 0 to 0"},
         {"\x12\x02\x08\x05", 4, "Segment came too early"},
     };
     struct house house;
@@ -484,7 +484,7 @@ static void another_version_is_refused_with_both_ranges(void **state)
     fd = street_connect(&house);
     attach_send(fd, 7, 9);
     assert_refused(&house, fd,
-                   "versions 1 to 1 of the control protocol, the client 7 to 9: use a client of "
+                   "versions 2 to 2 of the control protocol, the client 7 to 9: use a client of "
                    "the same release");
     house_close(&house);
 }
@@ -499,11 +499,11 @@ static void a_second_attach_ends_the_connection(void **state)
     (void)state;
     house_open(&house);
     fd = attached(&house, ticket);
-    attach_send(fd, 1, 1);
+    attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     assert_refused(&house, fd, "Attach came a second time");
     assert_false(attach_redeem(house.attach, ticket, sizeof(ticket), &who));
     fd = greeted(&house, &who);
-    attach_send(fd, 1, 1);
+    attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     assert_refused(&house, fd, "Attach came a second time");
     house_close(&house);
 }
@@ -535,7 +535,7 @@ static unsigned descriptors_count(void)
 static void descriptors_that_a_client_sends_do_not_stay(void **state)
 {
     char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
-    struct iovec part = {(void *)(uintptr_t) "\x0a\x04\x08\x01\x10\x01", 6};
+    struct iovec part = {(void *)(uintptr_t) "\x0a\x04\x08\x02\x10\x02", 6};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = control,
@@ -589,7 +589,7 @@ static void a_client_may_vanish_at_any_stage(void **state)
     close(street_connect(&house));
     gone_await(&house, 1);
     fd = street_connect(&house);
-    attach_send(fd, 1, 1);
+    attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     close(fd); /* the answer cannot be sent */
     gone_await(&house, 2);
     close(attached(&house, ticket));
@@ -649,7 +649,7 @@ static void a_flood_from_one_client_does_not_keep_the_others_waiting(void **stat
     house_open(&house);
     flooder = greeted(&house, &who);
     fd = street_connect(&house);
-    attach_send(fd, 1, 1);
+    attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     for (int i = 0; i < 9; i++)
         segment_send(flooder, 6);
     ticket_take(&house, fd, ticket);
