@@ -10,12 +10,14 @@ _SLICE = 5e-3           # seconds of handling messages before the loop's other t
 
 _loop = None            # the one that watches our descriptor
 _fd = None
+_due = False            # _handle() will be called
+_over = False           # the session is: it sends no more mail
 _last_turn = 0.0        # when a task of ours has last given way
 
 
 def join(loop=None):
     """Let a loop, the running one, watch for messages; nothing if none runs."""
-    global _loop, _fd
+    global _loop, _fd, _due, _over
     if loop is None:
         try:
             loop = asyncio.get_running_loop()
@@ -26,7 +28,7 @@ def join(loop=None):
     leave()
     fd = _c4py.client_fd()
     loop.add_reader(fd, _handle)
-    _loop, _fd = loop, fd
+    _loop, _fd, _due, _over = loop, fd, False, False
     _handle()
 
 
@@ -38,8 +40,10 @@ def leave():
     _loop = _fd = None
 
 
-def nudge():
-    """From any thread: make the loop look, for a session that is over sends no mail."""
+def session_over():
+    """From any thread: let the loop look at once."""
+    global _over
+    _over = True
     loop = _loop
     if loop is not None:
         try:
@@ -48,17 +52,24 @@ def nudge():
             pass                        # it is closed
 
 
+def watch_again():
+    """Who has polled by itself has taken the sign that the loop was to see."""
+    global _due
+    if _loop is not None and not _due and not _loop.is_closed():
+        _due = True
+        _loop.call_soon(_handle)
+
+
 def _handle():
     """Handle the messages that are there, then let the descriptor tell of the next one."""
-    if _loop is None:
-        return
+    global _due
+    _due = False
     end = time.monotonic() + _SLICE
-    while True:
-        while _c4py.client_poll():
-            if time.monotonic() > end:
-                _loop.call_soon(_handle)
-                return
-        if _loop is None or _c4py.client_arm():
+    while _loop is not None:
+        if not _c4py.client_poll() and (_over or _c4py.client_arm()):
+            return
+        if time.monotonic() > end:
+            watch_again()
             return
 
 
@@ -77,10 +88,10 @@ def wait(future):
     end = time.perf_counter() + _QUICK
     while not future.done() and time.perf_counter() < end:
         _c4py.client_poll()
+    watch_again()
     if not future.done():
         done = loop.create_future()
         future._watch(lambda: done.done() or done.set_result(None))
-        _handle()
         yield from done
         _last_turn = loop.time()
     return future.get()

@@ -5,6 +5,7 @@ import inspect
 
 from ._c4py import Chare
 
+running = 0         # callbacks that have begun and not ended
 _tasks = set()      # a loop does not keep its tasks alive
 
 
@@ -16,7 +17,12 @@ class Callback(Chare):
 
     def call(self, *args, **kwargs):
         """Call the function; what an `async def` has to do becomes a task of the running loop."""
-        result = self._function(*args, **kwargs)
+        global running
+        running += 1
+        try:
+            result = self._function(*args, **kwargs)
+        finally:
+            running -= 1
         if not inspect.iscoroutine(result):
             return result
         try:

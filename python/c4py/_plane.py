@@ -166,7 +166,7 @@ class Plane:
         self._shown = 0                     # number of the last piece of output that was shown
         self._asked = collections.deque()   # requests that the thread has to make
         self._pending = {}                  # those that it has made: id -> _Request
-        self._stopping = False
+        self._stopping = self._gone = False
         self._bell, self._ringer = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ringer, False)
@@ -191,7 +191,7 @@ class Plane:
         request = _Request(method, args, keywords)
         self._asked.append(request)
         self._ring()
-        if self._stopping:
+        if self._gone:
             self._refuse_all()
         if not request.answered.wait(timeout):
             raise TimeoutError(f'the daemon has not answered for {timeout:.3g} seconds')
@@ -232,14 +232,16 @@ class Plane:
             poller = select.poll()
             poller.register(self._client.fd, select.POLLIN)
             poller.register(self._bell, select.POLLIN)
-            while not self._stopping:
+            while True:
                 self._make_requests()
                 self._take_events()
+                if self._stopping:
+                    break
                 poller.poll()
                 self._silence()
         except Exception as error:
             self._end(f'the connection to the daemon failed: {error}')
-        self._stopping = True
+        self._gone = True
         self._refuse_all()
 
     def _silence(self):
@@ -312,7 +314,7 @@ class Plane:
 
     def _on_lost(self, event):
         self._end(f'the session has ended with its daemon: {event["text"]}')
-        self._refuse_all()
+        self._stopping = True
 
     _HANDLERS = {'state': _on_state, 'output': _on_output, 'ended': _on_ended, 'lost': _on_lost}
 

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 
-from . import _asyncio, _c4py, _plane, _runtime, chare, classes
+from . import _asyncio, _c4py, _callback, _plane, _prompt, _runtime, chare, classes
 from ._plane import deadline_of, remaining
 from .charm import Future, charm
 from .errors import Charm4PyError, NotPublishedError, SessionClosed
@@ -59,7 +59,7 @@ def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout
     opening.check(ttl)
     try:
         opening.open(create=create, argv=_command(python), env=_environment(env),
-                     cwd=os.fspath(cwd) if cwd is not None else os.getcwd(),
+                     cwd=os.path.abspath(cwd) if cwd is not None else os.getcwd(),
                      region_size=region_size, ttl_ms=int((ttl or 0) * 1000))
         return opening.enter()
     except BaseException:
@@ -196,6 +196,7 @@ class _Opening:
         if not self.joined:
             self._wait_for_pes()
         _asyncio.join()
+        _prompt.install()
         return session
 
     def _wait_for_pes(self):
@@ -262,7 +263,7 @@ class Session:
     def _over(self, reason):
         """In the plane's thread."""
         _c4py.client_end(SessionClosed(reason))
-        _asyncio.nudge()
+        _asyncio.session_over()
 
     def _path_of_pes(self):
         if self._path is None:
@@ -271,28 +272,34 @@ class Session:
 
     def _finish(self, reason, end=False):
         """Leave the session, ending it or not."""
-        global _current
         if self._closed is not None:
             return
-        self._closed = reason
         plane = self._plane
-        if end and plane.over is None:
-            plane.end_reason = reason
-            _end_job(plane)
-            plane.wait_for(lambda: plane.over is not None, _END_SECONDS)
-        _asyncio.leave()
-        classes.announce_to(None)
-        _c4py.client_end(SessionClosed(reason))
-        _c4py.client_detach()
-        plane.stop()
-        charm._leave_session()
+        self._closed = plane.over or reason
+        try:
+            if end and plane.over is None:
+                plane.end_reason = reason
+                _end_job(plane)
+                plane.wait_for(lambda: plane.over is not None, _END_SECONDS)
+        finally:
+            self._leave()
+
+    def _leave(self):
+        global _current
         _current = None
+        _asyncio.leave()
+        _prompt.remove()
+        classes.announce_to(None)
+        _c4py.client_end(SessionClosed(self._closed))
+        _c4py.client_detach()
+        self._plane.stop()
+        charm._leave_session()
 
     def close(self):
         """End the session, for all who are in it; what its PEs printed is shown.  Can be repeated.
         """
         if self._closed is None:
-            self._require_driver()
+            self._require_leaver()
             self._finish('the session is closed', end=True)
 
     def detach(self):
@@ -302,7 +309,7 @@ class Session:
         """
         if self._closed is not None:
             return
-        self._require_driver()
+        self._require_leaver()
         if not self._lasts:
             raise Charm4PyError(
                 f'detach(): {self!r} ends when this process leaves it: '
@@ -339,12 +346,20 @@ class Session:
                                 'itself: connect() makes it one')
         if self.closed:
             raise SessionClosed(self._closed or self._plane.over)
+        if threading.current_thread() is self._driver:
+            _asyncio.join()
 
     def _require_driver(self):
         if self._process == os.getpid() and threading.current_thread() is not self._driver \
                 and self._driver.is_alive():
             raise Charm4PyError(f'only the thread that connected ({self._driver.name}) can wait in '
                                 'a session, or leave it')
+
+    def _require_leaver(self):
+        self._require_driver()
+        if _callback.running:
+            raise Charm4PyError('a callback cannot leave or close the session: the program that it '
+                                'interrupts may be waiting for it')
 
     # ---- making things ----
 
@@ -378,8 +393,7 @@ class Session:
         self._require()
         if not callable(function):
             raise TypeError(f'callback({function!r}): not a function')
-        from ._callback import Callback
-        return _c4py.client_chare(Callback, (function,)).call
+        return _c4py.client_chare(_callback.Callback, (function,)).call
 
     # ---- names ----
 
@@ -436,7 +450,9 @@ class Session:
         """
         self._require()
         self._require_driver()
-        return _c4py.client_poll()
+        any_there = _c4py.client_poll()
+        _asyncio.watch_again()
+        return any_there
 
     def wait_quiescence(self, timeout=None):
         """Wait until the session is quiescent: no message is queued, under way or being handled.
