@@ -129,6 +129,12 @@ static void on_ended(struct console *console, const struct c4p_event *event)
     }
 }
 
+/* "waits for 2 PEs ...", "is about to start"; but "3 jobs are before it". */
+static bool is_said_of_the_job(const char *reason)
+{
+    return strncmp(reason, "waits", 5) == 0 || strncmp(reason, "is ", 3) == 0;
+}
+
 static void on_state(struct console *console, const struct c4p_event *event)
 {
     char id[C4P_ID_SIZE], text[PROGRESS_SIZE];
@@ -143,7 +149,7 @@ static void on_state(struct console *console, const struct c4p_event *event)
         return;
     }
     snprintf(text, sizeof(text), "c4py: job %s %s%s", c4p_id_format(console->job, id),
-             strncmp(event->text, "waits", 5) == 0 ? "" : "waits: ", event->text);
+             is_said_of_the_job(event->text) ? "" : "waits: ", event->text);
     screen_wait(&console->screen, text);
 }
 
@@ -382,20 +388,11 @@ static int loop_timeout(const struct console *console, bool background)
     return timeout;
 }
 
-static void watched_gone(struct console *console)
-{
-    /* Its last words may be here already. */
-    events_take(console);
-    if (!console->ended)
-        console->manner->lost(console, "");
-}
-
 static void loop_once(struct console *console)
 {
-    enum { CLIENT, WATCHED, SIGNALS, OUT, ERR, IN, POLLED };
+    enum { CLIENT, SIGNALS, OUT, ERR, IN, POLLED };
     struct pollfd polled[POLLED] = {
         {screen_is_full(&console->screen) ? -1 : c4p_fd(console->client), POLLIN, 0},
-        {console->watched, POLLIN, 0},
         {console->signals, POLLIN, 0},
         {screen_waits(&console->screen, 0) ? STDOUT_FILENO : -1, POLLOUT, 0},
         {screen_waits(&console->screen, 1) ? STDERR_FILENO : -1, POLLOUT, 0},
@@ -413,8 +410,6 @@ static void loop_once(struct console *console)
         input_take(console);
     output_write(console);
     loop_settle(console);
-    if (polled[WATCHED].revents != 0 && !console->ended)
-        watched_gone(console);
 }
 
 void console_follow(struct console *console)
@@ -449,7 +444,6 @@ void console_open(struct console *console, const struct console_manner *manner,
 {
     memset(console, 0, sizeof(*console));
     console->manner = manner;
-    console->watched = -1;
     console->exit_code = 1;
     console->input_is_terminal = isatty(STDIN_FILENO);
     screen_init(&console->screen, options->label, options->json);

@@ -40,7 +40,6 @@ struct console {
     const struct console_manner *manner;
     void *context; /* the manner's */
     struct c4p_client *client;
-    int watched; /* when it is readable the daemon is gone; -1: none */
 
     uint64_t job;
     enum c4p_state state;

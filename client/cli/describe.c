@@ -54,8 +54,6 @@ void describe_job(struct json *json, const struct c4p_job_info *info)
         json_text(json, NULL, *word);
     json_array_end(json);
     json_text(json, "cwd", info->cwd);
-    json_number(json, "output_first", (int64_t)info->output_first);
-    json_number(json, "output_next", (int64_t)info->output_next);
     json_boolean(json, "session", info->session);
     json_object_end(json);
 }
