@@ -179,13 +179,11 @@ void store_close(struct store *store)
 
 int store_accepts(struct store *store, char error[STORE_ERROR_SIZE])
 {
-    if (store->pending > 0) {
-        snprintf(
-            error, STORE_ERROR_SIZE,
-            "%.140s: there is no room yet for the ends of earlier jobs (make room on its disk)",
-            store->path);
-        return -1;
-    }
+    if (store->pending > 0)
+        return store_explain(store, store->pending_reason, error,
+                             "the end%s of %llu job%s cannot be recorded yet",
+                             store->pending == 1 ? "" : "s", (unsigned long long)store->pending,
+                             store->pending == 1 ? "" : "s");
     if (store->reserve.size > 0 && reserve_cover(&store->reserve, store->open_jobs + 1) == 0)
         return 0;
     snprintf(error, STORE_ERROR_SIZE,
@@ -360,7 +358,7 @@ static int end_write(struct store *store, int64_t order)
         reserve_give_up(&store->reserve))
         result = end_try(store, order);
     if (result != SQLITE_OK)
-        return result;
+        return store->pending_reason = result;
     /* Only memory: this needs no room. */
     bind_number(store, STORE_DROP_END, 1, order);
     statement_run(store, STORE_DROP_END);
@@ -412,11 +410,9 @@ size_t store_retry(struct store *store, char error[STORE_ERROR_SIZE])
     error[0] = '\0';
     while (result == SQLITE_OK && end_next(store, &order))
         result = end_write(store, order);
-    if (result != SQLITE_OK)
-        store_explain(store, result, error, "the ends of %llu jobs cannot be recorded yet",
-                      (unsigned long long)store->pending);
-    else if (reserve_cover(&store->reserve, store->open_jobs + 1) < 0)
-        store_accepts(store, error);
+    if (result == SQLITE_OK)
+        reserve_cover(&store->reserve, store->open_jobs + 1);
+    store_accepts(store, error);
     return store->pending;
 }
 

@@ -66,6 +66,7 @@ struct store {
     uint64_t next_order;
     uint64_t open_jobs; /* whose end is not written */
     uint64_t pending;   /* of these, those whose end is kept in memory */
+    int pending_reason; /* SQLite's result that kept it from being written */
     unsigned quarantined;
     store_trouble *on_trouble;
     void *context;

@@ -27,7 +27,7 @@ static inline void scratch_make(struct scratch *scratch)
     const char *parent = getenv("TMPDIR");
 
     scratch->mounted = false;
-    snprintf(scratch->path, sizeof(scratch->path), "%s/c4p-test-XXXXXX",
+    snprintf(scratch->path, sizeof(scratch->path), "%s/c4p-scratch-XXXXXX",
              parent != NULL && *parent != '\0' ? parent : "/tmp");
     require(mkdtemp(scratch->path) != NULL);
 }

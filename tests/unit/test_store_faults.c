@@ -275,6 +275,8 @@ static void while_another_process_writes_submissions_fail_and_ends_are_kept(void
     assert_int_equal(job_end(store, 1, error), 1);
     assert_sentence(error, "another process keeps it locked");
     assert_int_equal(store_listed(store, &ended_ones)->count, 1);
+    assert_int_equal(store_accepts(store, error), -1);
+    assert_sentence(error, "another process keeps it locked");
     other_end(&writer);
     assert_int_equal(store_retry(store, error), 0);
     jobs_submitted(store, 3, 3);
@@ -512,42 +514,44 @@ static void a_store_that_was_not_finished_is_begun_anew(void **state)
     assert_int_equal(access(scratch_file(&scratch, "store.db.new-journal"), F_OK), -1);
 }
 
+/* Each does something else to job 3. */
+static const struct {
+    const char *sql, *reason;
+} tampering[] = {
+    {"UPDATE job SET state = 99 WHERE sequence = 3", "a number is out of range"},
+    {"UPDATE job SET state = 5 WHERE sequence = 3", "the checksum of its state"},
+    {"UPDATE job SET ended = 1 WHERE sequence = 3", "the checksum of its state"},
+    {"UPDATE job SET message = 'no' WHERE sequence = 3", "the checksum of its state"},
+    {"UPDATE job SET exit_code = 'x' WHERE sequence = 3", "another type"},
+    {"UPDATE job SET exit_code = 1 << 40 WHERE sequence = 3", "a number is out of range"},
+    {"UPDATE job SET pes = -1 WHERE sequence = 3", "a number is out of range"},
+    {"UPDATE job SET id = id + 1 WHERE sequence = 3", "the checksum of its request"},
+    {"UPDATE job SET id = 1 << 40 WHERE sequence = 3", "a number is out of range"},
+    {"UPDATE job SET key = NULL WHERE sequence = 3", "the checksum of its request"},
+    {"UPDATE job SET key = x'00' WHERE sequence = 3", "another type"},
+    {"UPDATE job SET name = CAST(x'6a6f6220330041' AS TEXT) WHERE sequence = 3",
+     "the checksum of its request"},
+    {"UPDATE job SET tail = zeroblob(70000) WHERE sequence = 3", "a number is out of range"},
+    {"UPDATE request SET request = x'00' WHERE sequence = 3", "the checksum of its request"},
+    {"DELETE FROM request WHERE sequence = 3", "its request is missing"},
+};
+
 static void a_row_that_no_c4pd_writes_goes_to_quarantine_and_the_others_stay(void **state)
 {
-    static const struct {
-        const char *sql, *reason;
-    } cases[] = {
-        {"UPDATE job SET state = 99 WHERE sequence = 3", "a number is out of range"},
-        {"UPDATE job SET state = 5 WHERE sequence = 3", "the checksum of its state"},
-        {"UPDATE job SET ended = 1 WHERE sequence = 3", "the checksum of its state"},
-        {"UPDATE job SET message = 'no' WHERE sequence = 3", "the checksum of its state"},
-        {"UPDATE job SET exit_code = 'x' WHERE sequence = 3", "another type"},
-        {"UPDATE job SET exit_code = 1 << 40 WHERE sequence = 3", "a number is out of range"},
-        {"UPDATE job SET pes = -1 WHERE sequence = 3", "a number is out of range"},
-        {"UPDATE job SET id = id + 1 WHERE sequence = 3", "the checksum of its request"},
-        {"UPDATE job SET id = 1 << 40 WHERE sequence = 3", "a number is out of range"},
-        {"UPDATE job SET key = NULL WHERE sequence = 3", "the checksum of its request"},
-        {"UPDATE job SET key = x'00' WHERE sequence = 3", "another type"},
-        {"UPDATE job SET name = CAST(x'6a6f6220330041' AS TEXT) WHERE sequence = 3",
-         "the checksum of its request"},
-        {"UPDATE job SET tail = zeroblob(70000) WHERE sequence = 3", "a number is out of range"},
-        {"UPDATE request SET request = x'00' WHERE sequence = 3", "the checksum of its request"},
-        {"DELETE FROM request WHERE sequence = 3", "its request is missing"},
-    };
     size_t size;
     char *bytes = sample_make(&size);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    for (size_t i = 0; i < sizeof(tampering) / sizeof(*tampering); i++) {
         struct troubles troubles = {0};
         struct store *store;
 
         sample_put(bytes, size);
-        store_tamper(&scratch, cases[i].sql);
+        store_tamper(&scratch, tampering[i].sql);
         assert_int_equal(store_open(&store, scratch.path, on_trouble, &troubles, error),
                          STORE_OPEN);
         assert_int_equal(troubles.count, 1);
-        assert_sentence(troubles.last, cases[i].reason);
+        assert_sentence(troubles.last, tampering[i].reason);
         assert_int_equal(store_quarantined(store), 1);
         assert_int_equal(store_listed(store, &any)->count, SAMPLE - 1);
         sample_check(store);
