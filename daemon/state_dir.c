@@ -3,25 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/announcement.h"
 #include "proto/place.h"
-
-#ifndef C4P_VERSION
-#define C4P_VERSION "unknown"
-#endif
-
-#define BOOT_ID_SIZE 40
 
 static int path_join(char path[PATH_MAX], const char *directory, const char *name)
 {
@@ -31,105 +21,6 @@ static int path_join(char path[PATH_MAX], const char *directory, const char *nam
         return 0;
     errno = ENAMETOOLONG;
     return -1;
-}
-
-/* ---- who a process is ---- */
-
-/* When a process was started, in clock ticks since the machine was; 0: there is no such process. */
-static unsigned long long process_start(pid_t pid)
-{
-    char path[64], stat[1024], *field;
-    unsigned long long start = 0;
-    size_t size;
-    FILE *file;
-
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return 0;
-    size = fread(stat, 1, sizeof(stat) - 1, file);
-    fclose(file);
-    stat[size] = '\0';
-    /* "pid (name) state ...": the name may hold anything; the time of the start is field 22. */
-    field = strrchr(stat, ')');
-    for (int number = 2; field != NULL && number < 22; number++)
-        field = strchr(field + 1, ' ');
-    if (field != NULL)
-        start = strtoull(field + 1, NULL, 10);
-    return start;
-}
-
-/* Which start of the machine this is; empty where the kernel does not tell. */
-static void boot_read(char boot[BOOT_ID_SIZE])
-{
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-
-    if (file == NULL || fscanf(file, "%39s", boot) != 1)
-        boot[0] = '\0';
-    if (file != NULL)
-        fclose(file);
-}
-
-int state_dir_announce(const struct state_dir *directory, uint32_t pes)
-{
-    char path[PATH_MAX], draft[PATH_MAX], boot[BOOT_ID_SIZE];
-    static int64_t since;
-    int fd, error = 0;
-    FILE *file;
-
-    if (since == 0)
-        since = time(NULL);
-    if (path_join(path, directory->path, PLACE_PID) != 0 ||
-        path_join(draft, directory->path, PLACE_PID ".new") != 0)
-        return -1;
-    boot_read(boot);
-    fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || (file = fdopen(fd, "w")) == NULL)
-        return -1;
-    fprintf(file, "%d\nstart %llu %s\nsince %" PRId64 "\npes %" PRIu32 "\nversion %s\n",
-            (int)getpid(), process_start(getpid()), boot[0] != '\0' ? boot : "-", since, pes,
-            C4P_VERSION);
-    if (fflush(file) != 0 || ferror(file))
-        error = errno;
-    fclose(file);
-    if (error == 0 && rename(draft, path) == 0)
-        return 0;
-    error = error != 0 ? error : errno;
-    unlink(draft);
-    errno = error;
-    return -1;
-}
-
-bool state_dir_find_daemon(const char *path, struct state_dir_daemon *daemon)
-{
-    char file_path[PATH_MAX], boot[BOOT_ID_SIZE], boot_then[BOOT_ID_SIZE] = "";
-    unsigned long long start = 0;
-    int pid = 0, read;
-    FILE *file;
-
-    *daemon = (struct state_dir_daemon){.pidfd = -1};
-    if (path_join(file_path, path, PLACE_PID) != 0)
-        return false;
-    file = fopen(file_path, "re");
-    if (file == NULL)
-        return false;
-    read = fscanf(file, "%d start %llu %39s since %" SCNd64 " pes %" SCNu32 " version %31s", &pid,
-                  &start, boot_then, &daemon->since, &daemon->pes, daemon->version);
-    fclose(file);
-    if (read != 6 || pid <= 0)
-        return false;
-    daemon->pid = pid;
-    daemon->pidfd = pidfd_open(pid, 0);
-    boot_read(boot);
-    /* The descriptor first: what is read then of /proc/PID is either of the same process, or it
-     * has ended already, and a signal through the descriptor reaches nobody. */
-    if (daemon->pidfd >= 0 && process_start(pid) == start &&
-        (boot[0] == '\0' || strcmp(boot, boot_then) == 0))
-        return true;
-    if (daemon->pidfd >= 0)
-        close(daemon->pidfd);
-    daemon->pidfd = -1;
-    return false;
 }
 
 /* ---- the directory ---- */
@@ -223,7 +114,7 @@ static enum state_dir_result directory_check(const char *path, char *error)
 
 static enum state_dir_result directory_lock(struct state_dir *directory, char *error)
 {
-    struct state_dir_daemon other;
+    struct announcement other;
     char path[PATH_MAX];
 
     if (path_join(path, directory->path, PLACE_LOCK) != 0)
@@ -235,7 +126,7 @@ static enum state_dir_result directory_lock(struct state_dir *directory, char *e
         return STATE_DIR_OPEN;
     if (errno != EWOULDBLOCK)
         return fail(path, "cannot be locked", error);
-    if (state_dir_find_daemon(directory->path, &other)) {
+    if (announcement_find(directory->path, &other)) {
         close(other.pidfd);
         snprintf(error, STATE_DIR_ERROR_SIZE, "a daemon runs here already: pid %d (%.200s)",
                  (int)other.pid, directory->path);
@@ -251,7 +142,7 @@ static enum state_dir_result directory_lock(struct state_dir *directory, char *e
 /* True only while a daemon lives. */
 static void traces_remove(const struct state_dir *directory)
 {
-    static const char *const names[] = {PLACE_PID, PLACE_PID ".new", PLACE_ATTACH, PLACE_CONTROL};
+    static const char *const names[] = {PLACE_PID, ANNOUNCEMENT_DRAFT, PLACE_ATTACH, PLACE_CONTROL};
     char path[PATH_MAX];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
