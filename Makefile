@@ -452,6 +452,8 @@ MAN := $(wildcard docs/man/*.[158])
 COMPLETION := bash-completion/completions/c4py bash-completion/completions/c4pd \
 	zsh/site-functions/_c4py fish/vendor_completions.d/c4py.fish fish/vendor_completions.d/c4pd.fish
 COMPLETION_FILE = $(if $(findstring bash,$(1)),c4py.bash,$(if $(findstring zsh,$(1)),_c4py,c4py.fish))
+UNITS := $(wildcard systemd/*.service)
+UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/user
 .PHONY: install uninstall
 install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(C4PD) $(C4PY)
@@ -467,11 +469,17 @@ install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	done
 	$(foreach file,$(COMPLETION),install -D -m 644 deploy/completion/$(call COMPLETION_FILE,$(file)) \
 		$(DESTDIR)$(PREFIX)/share/$(file) &&) true
+	install -d $(UNIT_DIR)
+	$(Q)for unit in $(UNITS); do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' $$unit >$(UNIT_DIR)/$${unit##*/} && \
+		chmod 644 $(UNIT_DIR)/$${unit##*/} || exit 1; \
+	done
 uninstall: ## Remove what install put there
 	rm -f $(COMPLETION:%=$(DESTDIR)$(PREFIX)/share/%)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a)
 	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(addprefix $(INSTALL_TO)/c4py/,$(notdir $(EXT) $(CONTROL_EXT)))
 	rm -f $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	rm -f $(UNITS:systemd/%=$(UNIT_DIR)/%)
 	$(Q)for package in $(PACKAGES); do \
 		[[ -d $(INSTALL_TO)/$$package ]] || continue; \
 		find $(INSTALL_TO)/$$package -name __pycache__ -prune -exec rm -rf {} +; \

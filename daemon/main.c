@@ -9,31 +9,78 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/commands.h"
 #include "daemon/embedded.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
+#include "daemon/start.h"
 
 #ifndef C4P_VERSION
 #define C4P_VERSION "unknown"
 #endif
 
-#define EXIT_USAGE 2
+static const struct command_row {
+    const char *name;
+    enum command_bit bit;
+    int (*main)(const struct options *options);
+    const char *summary;
+    const char *help;
+} commands[] = {
+    {"start", COMMAND_START, start_main, "start the daemon of this user, in the background",
+     "Start the daemon. The command returns when the daemon serves, or says why it cannot.\n"},
+    {"stop", COMMAND_STOP, stop_main, "end it, when what runs has ended",
+     "End the daemon. It takes and starts no more jobs; what runs has drain_time (c4pd.conf(5)) "
+     "to\n"
+     "come to its end. Jobs that wait are started by the next daemon.\n"},
+    {"restart", COMMAND_RESTART, restart_main, "stop, if it runs, and start",
+     "Stop the daemon if one runs, and start it with these options.\n"},
+    {"reload", COMMAND_RELOAD, reload_main, "let it read its configuration again",
+     "Let the daemon read its configuration and open its log again.\n"},
+    {"status", COMMAND_STATUS, status_main, "say whether it runs",
+     "Say whether a daemon runs: exit code 0, or 3 if none does.\n"},
+    {"config", COMMAND_CONFIG, config_main, "show the configuration, and where it comes from",
+     "Show what is in force and where each value comes from: in the daemon that runs; or, with\n"
+     "options of start, in one that is started with them.\n"},
+};
 
-static const char help[] =
-    "usage: c4pd --embedded=FD [--log-level=LEVEL]\n"
-    "\n"
-    "The daemon of c4p. `c4py run` starts it for the time of one program.\n"
-    "\n"
-    "  --embedded=FD      serve the one client at the other end of the socket FD\n"
-    "  --log-level=LEVEL  error, warning (the default), info or debug\n"
-    "  --help             show this\n"
-    "  --version          show the version\n";
+#define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-static int usage_error(const char *thing, const char *reason)
+static int help_show(void)
 {
-    fprintf(stderr, "c4pd: %s: %s (see c4pd --help)\n", thing, reason);
-    return EXIT_USAGE;
+    puts("usage: c4pd COMMAND [options]\n"
+         "       c4pd COMMAND --help\n"
+         "\n"
+         "The daemon of c4p: it takes jobs, runs them on its processing elements, and\n"
+         "remembers them.\n"
+         "\n"
+         "commands:");
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+    puts("\n"
+         "Besides, c4py run starts a daemon for the time of one program:\n"
+         "  --embedded FD      serve the one client at the other end of the socket FD\n"
+         "  --log-level LEVEL  error, warning (the default), info or debug\n"
+         "\n"
+         "  -h, --help         show this\n"
+         "  --version          show the version");
+    return EXIT_CODE_OK;
 }
+
+static int command_run(const struct command_row *command, int argc, char **argv)
+{
+    struct options options;
+    int code = options_parse(command->bit, argc, argv, &options);
+
+    if (code != 0)
+        return code;
+    if (!options.help)
+        return command->main(&options);
+    printf("usage: c4pd %s [options]\n\n%s\n", command->name, command->help);
+    options_help(command->bit);
+    return EXIT_CODE_OK;
+}
+
+/* ---- the embedded form ---- */
 
 static int lifeline_parse(const char *text)
 {
@@ -45,50 +92,70 @@ static int lifeline_parse(const char *text)
     return (int)fd;
 }
 
-int main(int argc, char **argv)
+static int embedded_main(int argc, char **argv)
 {
-    enum { OPTION_EMBEDDED = 256, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
-    static const struct option options[] = {
-        {"embedded", required_argument, NULL, OPTION_EMBEDDED},
-        {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
-        {"help", no_argument, NULL, OPTION_HELP},
-        {"version", no_argument, NULL, OPTION_VERSION},
+    static const struct option table[] = {
+        {"embedded", required_argument, NULL, 'e'},
+        {"log-level", required_argument, NULL, 'l'},
         {NULL, 0, NULL, 0},
     };
     enum log_level level;
     int option, lifeline = -1;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case OPTION_EMBEDDED:
-            lifeline = lifeline_parse(optarg);
-            if (lifeline < 0)
-                return usage_error(optarg, "is not an open descriptor");
-            break;
-        case OPTION_LOG_LEVEL:
-            if (!log_level_parse(optarg, &level))
-                return usage_error(optarg, "is not a log level: error, warning, info, debug");
+    while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        if (option == '?')
+            return usage_error(argv[optind - 1],
+                               "unknown option, or its value is missing (c4pd --help)");
+        if (option == 'e' && (lifeline = lifeline_parse(optarg)) < 0)
+            return usage_error(optarg, "is not an open descriptor");
+        if (option == 'l' && !log_level_parse(optarg, &level))
+            return usage_error(optarg, "is not a log level: error, warning, info, debug");
+        if (option == 'l')
             log_level_set(level);
-            break;
-        case OPTION_HELP:
-            fputs(help, stdout);
-            return 0;
-        case OPTION_VERSION:
-            puts("c4pd " C4P_VERSION);
-            return 0;
-        default:
-            return usage_error(argv[optind - 1], "unknown option, or its value is missing");
-        }
     }
     if (optind < argc)
-        return usage_error(argv[optind], "unexpected argument");
+        return usage_error(argv[optind], "unexpected argument (c4pd --help)");
     if (lifeline < 0)
-        return usage_error("--embedded", "is missing: c4py run starts the daemon with it");
+        return usage_error("--embedded", "is missing (c4pd --help lists the commands)");
     lifeline = process_descriptors_arrange(lifeline);
     if (lifeline < 0) {
         perror("c4pd: descriptors");
-        return 1;
+        return EXIT_CODE_FAILED;
     }
     return embedded_run(lifeline);
+}
+
+/* Whoever started us may have closed some of them; nothing of ours may take
+ * their place. */
+static void standard_streams_open(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+
+    standard_streams_open();
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return help_show();
+    if (strcmp(word, "--version") == 0) {
+        puts("c4pd " C4P_VERSION);
+        return EXIT_CODE_OK;
+    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return command_run(&commands[i], argc - 1, argv + 1);
+    if (argc < 2)
+        return usage_error("command", "none is given (c4pd start; c4pd --help)");
+    if (word[0] == '-')
+        return embedded_main(argc, argv);
+    return usage_error(word, "unknown command (c4pd --help lists them)");
 }

@@ -142,20 +142,3 @@ def test_a_segment_that_does_not_fit_is_refused_with_the_option_that_changes_it(
     assert done.returncode == 1
     assert "Cannot allocate memory" in done.stderr and "--segment-size" in done.stderr
     assert not program.with_name("ran").exists()
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ([], "--embedded: is missing"),
-        (["--embedded=x"], "x: is not an open descriptor"),
-        (["--embedded=77"], "77: is not an open descriptor"),
-        (["--frob"], "--frob: unknown option"),
-        (["--log-level=loud"], "loud: is not a log level"),
-        (["start"], "start: unexpected argument"),
-    ],
-)
-def test_the_daemon_refuses_bad_options(arguments, message):
-    done = subprocess.run([BUILD / "bin/c4pd", *arguments], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("c4pd: ") and message in done.stderr

@@ -1,0 +1,262 @@
+#define _GNU_SOURCE
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/place.h"
+
+#define STARTS (COMMAND_START | COMMAND_RESTART)
+#define STOPS (COMMAND_STOP | COMMAND_RESTART)
+#define ALL (STARTS | STOPS | COMMAND_RELOAD | COMMAND_STATUS | COMMAND_CONFIG)
+
+int usage_error(const char *thing, const char *format, ...)
+{
+    va_list arguments;
+
+    fprintf(stderr, "c4pd: %s: ", thing);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return EXIT_CODE_USAGE;
+}
+
+/* ---- values ---- */
+
+static int set_foreground(struct options *options, const char *value)
+{
+    (void)value;
+    options->foreground = true;
+    return 0;
+}
+
+static int set_set_aside(struct options *options, const char *value)
+{
+    (void)value;
+    options->set_aside = true;
+    return 0;
+}
+
+static int set_now(struct options *options, const char *value)
+{
+    (void)value;
+    options->now = true;
+    return 0;
+}
+
+static int set_json(struct options *options, const char *value)
+{
+    (void)value;
+    options->json = true;
+    return 0;
+}
+
+static int set_help(struct options *options, const char *value)
+{
+    (void)value;
+    options->help = true;
+    return 0;
+}
+
+static int set_timeout(struct options *options, const char *value)
+{
+    if (!value_parse(VALUE_TIME, value, &options->timeout_ms) || options->timeout_ms > INT_MAX)
+        return usage_error("--timeout", "\"%s\" is not %s of at most 24d", value,
+                           value_type_describe(VALUE_TIME));
+    options->timed = true;
+    return 0;
+}
+
+static int set_state_dir(struct options *options, const char *value)
+{
+    char error[PLACE_ERROR_SIZE];
+
+    if (value[0] == '\0')
+        return usage_error("--state-dir", "is empty (give a directory)");
+    if (place_given_dir(value, options->state_dir, error) != 0)
+        return usage_error("--state-dir", "%s", error);
+    options->state_dir_source = "command line";
+    return 0;
+}
+
+/* Absolute: the daemon leaves the current directory, and reads the file again.
+ */
+static int set_config(struct options *options, const char *value)
+{
+    if (realpath(value, options->config) == NULL)
+        return usage_error(value, "cannot be read: %s", strerror(errno));
+    return 0;
+}
+
+static int set_next(struct options *options, const char *value)
+{
+    (void)value;
+    options->next = true;
+    return 0;
+}
+
+static int set_check(struct options *options, const char *value)
+{
+    options->check = value;
+    return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct option_row {
+    const char *name;
+    const char *value; /* what it is called in the help; NULL: takes none */
+    unsigned commands;
+    const char *help;
+    int (*set)(struct options *options, const char *value);
+} rows[] = {
+    {"--foreground", NULL, COMMAND_START, "do not go into the background; log on standard error",
+     set_foreground},
+    {"--state-dir", "DIR", ALL, "where everything of the daemon is; default: $C4P_STATE_DIR",
+     set_state_dir},
+    {"--config", "FILE", STARTS | COMMAND_CONFIG, "configuration; default: ~/.config/c4p/c4pd.conf",
+     set_config},
+    {"--set-aside", NULL, STARTS, "move a damaged store out of the way, begin with an empty one",
+     set_set_aside},
+    {"--now", NULL, STOPS, "end at once what runs, without its time to drain", set_now},
+    {"--timeout", "TIME", STOPS, "wait so long for the end; default: until it comes", set_timeout},
+    {"--next", NULL, COMMAND_CONFIG, "of the next start, also if a daemon runs", set_next},
+    {"--check", "FILE", COMMAND_CONFIG, "only say whether this file is right", set_check},
+    {"--json", NULL, COMMAND_STATUS | COMMAND_CONFIG, "for programs", set_json},
+    {"--help", NULL, ALL, "show this", set_help},
+};
+
+#define ROWS (sizeof(rows) / sizeof(*rows))
+#define FIRST_ROW 256
+#define FIRST_KEY (FIRST_ROW + ROWS)
+
+static bool has_keys(enum command_bit command)
+{
+    return (command & (STARTS | COMMAND_CONFIG)) != 0;
+}
+
+/* Two options have a short form as well. */
+static const char *brief_of(const char *name)
+{
+    if (strcmp(name, "--pes") == 0)
+        return "-n, ";
+    return strcmp(name, "--help") == 0 ? "-h, " : "";
+}
+
+static void help_line(const char *name, const char *value, const char *text)
+{
+    char left[40];
+
+    snprintf(left, sizeof(left), "%s%s%s%s", brief_of(name), name, value != NULL ? " " : "",
+             value != NULL ? value : "");
+    printf("  %-21s %s\n", left, text);
+}
+
+/* ": default 64M", or nothing where the text says it. */
+static void key_help(enum config_key key)
+{
+    const struct config_row *row = &config_rows[key];
+    char text[160], value[VALUE_TEXT_SIZE];
+
+    value_format(row->type, row->otherwise, value);
+    snprintf(text, sizeof(text), "%s; default: %s", row->help,
+             key == CONFIG_PES ? "one for each core" : value);
+    help_line(row->option, row->value, text);
+}
+
+void options_help(enum command_bit command)
+{
+    puts("options:");
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].commands & command)
+            help_line(rows[i].name, rows[i].value, rows[i].help);
+    if (!has_keys(command))
+        return;
+    puts("\ninstead of what the configuration says (c4pd.conf(5)):");
+    for (unsigned key = 0; key < CONFIG_KEYS; key++)
+        key_help(key);
+}
+
+/* getopt's table of what this command takes. */
+static void table_make(enum command_bit command, struct option table[ROWS + CONFIG_KEYS + 1])
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].commands & command)
+            table[used++] = (struct option){rows[i].name + 2, rows[i].value != NULL, NULL,
+                                            (int)(FIRST_ROW + i)};
+    for (size_t key = 0; has_keys(command) && key < CONFIG_KEYS; key++)
+        table[used++] = (struct option){config_rows[key].option + 2, required_argument, NULL,
+                                        (int)(FIRST_KEY + key)};
+    table[used] = (struct option){0};
+}
+
+static int option_take(struct options *options, int option)
+{
+    switch (option) {
+    case 'n':
+        options->given.values[CONFIG_PES] = optarg;
+        return 0;
+    case 'h':
+        return set_help(options, NULL);
+    default:
+        if (option < (int)FIRST_KEY)
+            return rows[option - FIRST_ROW].set(options, optarg);
+        options->given.values[option - (int)FIRST_KEY] = optarg;
+        return 0;
+    }
+}
+
+static int state_dir_default(struct options *options)
+{
+    const char *chosen = getenv("C4P_STATE_DIR");
+    char error[PLACE_ERROR_SIZE];
+
+    if (options->state_dir[0] != '\0' || options->help)
+        return 0;
+    options->state_dir_source = chosen != NULL && chosen[0] != '\0' ? "C4P_STATE_DIR" : "default";
+    if (place_state_dir(options->state_dir, error) == 0)
+        return 0;
+    fprintf(stderr, "c4pd: %s\n", error);
+    return EXIT_CODE_USAGE;
+}
+
+int options_parse(enum command_bit command, int argc, char **argv, struct options *options)
+{
+    struct option table[ROWS + CONFIG_KEYS + 1];
+    int option, code = 0;
+
+    memset(options, 0, sizeof(*options));
+    table_make(command, table);
+    opterr = 0;
+    optind = 1;
+    while (code == 0 && (option = getopt_long(argc, argv, has_keys(command) ? ":n:h" : ":h", table,
+                                              NULL)) != -1) {
+        if (option == ':')
+            return usage_error(argv[optind - 1], "its value is missing (c4pd %s --help)", argv[0]);
+        if (option == '?')
+            return usage_error(argv[optind - 1], "unknown option (c4pd %s --help lists them)",
+                               argv[0]);
+        code = option_take(options, option);
+    }
+    if (code == 0 && optind < argc)
+        return usage_error(argv[optind], "unexpected argument (c4pd %s --help)", argv[0]);
+    return code != 0 ? code : state_dir_default(options);
+}
+
+int options_config(const struct options *options, struct config *config)
+{
+    char error[CONFIG_ERROR_SIZE];
+
+    if (config_load(config, options->config[0] != '\0' ? options->config : NULL, &options->given,
+                    error) == 0)
+        return EXIT_CODE_OK;
+    fprintf(stderr, "c4pd: %s\n", error);
+    return EXIT_CODE_USAGE;
+}
