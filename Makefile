@@ -340,7 +340,7 @@ random-run: all
 
 PY_C_SRC := $(EXT_SRC) $(CONTROL_SRC) $(wildcard tests/python/*.c)
 C_SRC := $(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC) $(CLI_SRC) \
-	$(filter-out $(PY_C_SRC),$(wildcard tests/*/*.c))
+	$(filter-out $(PY_C_SRC),$(wildcard tests/*/*.c)) $(wildcard examples/c/*.c)
 C_FILES := $(C_SRC) $(PY_C_SRC) $(wildcard proto/*.h daemon/*.h daemon/*/*.h client/*.h \
 	client/cli/*.h python/ext/*.h python/control/*.h tests/*/*.h)
 CORES := $(shell nproc)
@@ -353,7 +353,7 @@ lint-format:
 		clang-format $$file | diff -u --label $$file --label formatted $$file - || bad=1; \
 	done; if [[ $$bad -ne 0 ]]; then echo "remedy: make format"; exit 1; fi
 lint-gcc lint-clang: lint-%: $(PB_H)
-	$(Q)$(call syntax,$*,$(C_SRC),$(PROGRAM_CFLAGS))
+	$(Q)$(call syntax,$*,$(C_SRC),$(PROGRAM_CFLAGS) -Iclient)
 	$(Q)$(call syntax,$*,$(PY_C_SRC),$(PYTHON_CFLAGS))
 lint-cppcheck: $(PB_H)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
@@ -375,8 +375,8 @@ DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compil
 	libevent-dev uthash-dev libsqlite3-dev libinih-dev libsystemd-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
-DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev python3-pytest \
-	python3-pytest-timeout python3-hypothesis python3-ipykernel python3-nbclient
+DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev pkg-config groff-base \
+	python3-pytest python3-pytest-timeout python3-hypothesis python3-ipykernel python3-nbclient
 DEPS_lint := $(DEPS_test) clang-format cppcheck python3-flake8
 deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
 
@@ -447,7 +447,7 @@ fresh: ## Prove `make demo` and `make test` in a minimal Debian; SUITE=bookworm 
 
 INSTALL_PY := $(PY_SRC:python/%=%)
 INSTALL_TO = $(DESTDIR)$(PYTHON_DIR)
-MAN := $(wildcard docs/man/*.[158])
+MAN := $(wildcard docs/man/*.[1358])
 # Each shell looks for a command's completion under its name; one file serves both commands.
 COMPLETION := bash-completion/completions/c4py bash-completion/completions/c4pd \
 	zsh/site-functions/_c4py fish/vendor_completions.d/c4py.fish fish/vendor_completions.d/c4pd.fish
@@ -459,6 +459,9 @@ install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(C4PD) $(C4PY)
 	$(if $(wildcard client/c4p.h),install -D -m 644 -t $(DESTDIR)$(PREFIX)/include client/c4p.h)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $(CLIENT_LIB)
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' deploy/libc4p.pc.in \
+		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/libc4p.pc
 	$(Q)for module in $(INSTALL_PY); do \
 		install -D -p -m 644 $(OUT)/python/$$module $(INSTALL_TO)/$$module || exit 1; \
 	done
@@ -476,7 +479,8 @@ install: all ## Install under PREFIX=/usr/local, staged in DESTDIR=
 	done
 uninstall: ## Remove what install put there
 	rm -f $(COMPLETION:%=$(DESTDIR)$(PREFIX)/share/%)
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/c4pd bin/c4py include/c4p.h lib/libc4p.a \
+		lib/pkgconfig/libc4p.pc)
 	rm -f $(INSTALL_PY:%=$(INSTALL_TO)/%) $(addprefix $(INSTALL_TO)/c4py/,$(notdir $(EXT) $(CONTROL_EXT)))
 	rm -f $(foreach page,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	rm -f $(UNITS:systemd/%=$(UNIT_DIR)/%)
