@@ -34,6 +34,11 @@ __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct
 
 #define MAX_CLIENTS 4
 
+/* As the daemon says it. */
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+#define VERSIONS TEXT(CONTROL_MIN_VERSION) " to " TEXT(CONTROL_MAX_VERSION)
+
 struct house {
     struct event_base *base;
     struct attach *attach;
@@ -455,7 +460,7 @@ static void packets_that_make_no_sense_are_told_so(void **state)
         {"\x1a\x00", 2, "nothing that this daemon knows"}, /* a field of the future */
         {large, sizeof(large), "larger than the 64 KiB"},
         {large, sizeof(large) - 1, "cannot be decoded"},
-        {"\x0a\x00", 2, "versions 2 to 2 of the control protocol, the client 0 to 0"},
+        {"\x0a\x00", 2, "versions " VERSIONS " of the control protocol, the client 0 to 0"},
         {"\x12\x02\x08\x05", 4, "Segment came too early"},
     };
     struct house house;
@@ -484,7 +489,8 @@ static void another_version_is_refused_with_both_ranges(void **state)
     fd = street_connect(&house);
     attach_send(fd, 7, 9);
     assert_refused(&house, fd,
-                   "versions 2 to 2 of the control protocol, the client 7 to 9: use a client of "
+                   "versions " VERSIONS
+                   " of the control protocol, the client 7 to 9: use a client of "
                    "the same release");
     house_close(&house);
 }

@@ -77,6 +77,11 @@ static void a_private_daemon_is_adopted(void **state)
 
 /* ---- daemons that are none ---- */
 
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+#define VERSION_REFUSED                                                                            \
+    "is not among ours, " TEXT(CONTROL_MIN_VERSION) " to " TEXT(CONTROL_MAX_VERSION)
+
 static void assert_attach_fails(const char *directory, int timeout_ms, int error_number,
                                 const char *part)
 {
@@ -213,7 +218,7 @@ static void answers_that_are_none_are_explained(void **state)
         {BYTES("\x1a\x01x"), NULL, 0, EBADMSG, "it speaks another protocol"}, /* no ticket */
         {BYTES("\x0a\x02no"), NULL, 0, EPERM, "the daemon refuses: no"},
         {NULL, 0, NULL, 0, ECONNRESET, "it has closed the connection"},
-        {NULL, 0, BYTES("\x12\x02\x08\x09"), EPROTO, "is not among ours, 2 to 2"},
+        {NULL, 0, BYTES("\x12\x02\x08\x09"), EPROTO, VERSION_REFUSED},
         {NULL, 0, BYTES("\x1a\x04\x0a\x02no"), EPERM, "the daemon refuses: no"},
         {NULL, 0, BYTES("\x22\x02\x08\x03"), EPROTO, "is not among ours"},
         {NULL, 0, BYTES("HTTP/1.1 400"), EBADMSG, "it speaks another protocol"},
