@@ -94,7 +94,8 @@ struct event *process_watch(struct process *process, int number, short what,
     struct event *event = NULL;
 
     if (process->used < PROCESS_MAX_EVENTS)
-        event = event_new(process->base, number, what | EV_PERSIST, callback, context);
+        event = event_new(process->base, number, number >= 0 ? what | EV_PERSIST : 0, callback,
+                          context);
     if (event == NULL || (number >= 0 && event_add(event, NULL) != 0)) {
         snprintf(error, size, "the event loop refuses events: %s", strerror(errno));
         if (event != NULL)

@@ -34,8 +34,9 @@ int process_open(struct process *process, char *error, size_t size);
 void process_close(struct process *process);
 
 /*
- * Call this whenever the descriptor, or the signal (`what` is EV_SIGNAL), has something for us, or
- * when the event is activated (`number` -1). Owned by `process`. NULL with a sentence in `error`.
+ * Call this whenever the descriptor, or the signal (`what` is EV_SIGNAL), has something for us. With
+ * `number` -1 it is a timer, which is not set yet and fires once each time that it is. Owned by
+ * `process`. NULL with a sentence in `error`.
  */
 struct event *process_watch(struct process *process, int number, short what,
                             event_callback_fn callback, void *context, char *error, size_t size);
