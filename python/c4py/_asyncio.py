@@ -1,6 +1,9 @@
 """A session under a running asyncio loop: messages are handled while the loop is idle."""
 
 import asyncio
+import os
+import signal
+import threading
 import time
 
 from . import _c4py
@@ -12,6 +15,7 @@ _loop = None            # the one that watches our descriptor
 _fd = None
 _due = False            # _handle() will be called
 _over = False           # the session is: it sends no more mail
+_signals = None         # ends of the pipe that a signal writes to: (to read, to write)
 _last_turn = 0.0        # when a task of ours has last given way
 
 
@@ -29,15 +33,56 @@ def join(loop=None):
     fd = _c4py.client_fd()
     loop.add_reader(fd, _handle)
     _loop, _fd, _due, _over = loop, fd, False, False
+    _wake_by_signals()
     _handle()
 
 
 def leave():
     """Watch no more."""
     global _loop, _fd
-    if _loop is not None and not _loop.is_closed():
+    if _loop is None:
+        return
+    _sleep_through_signals()
+    if not _loop.is_closed():
         _loop.remove_reader(_fd)
     _loop = _fd = None
+
+
+def _wake_by_signals():
+    """Let an interrupt wake the loop, unless somebody else has seen to it.
+
+    A handler that only calls loop.call_soon(), as Jupyter's kernel has one, is otherwise heard of
+    when the next message comes.
+    """
+    global _signals
+    if threading.current_thread() is not threading.main_thread():
+        return
+    reader, writer = os.pipe()
+    for fd in (reader, writer):
+        os.set_blocking(fd, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if before == -1:
+        _loop.add_reader(reader, os.read, reader, 64)
+        _signals = reader, writer
+    else:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def _sleep_through_signals():
+    global _signals
+    if _signals is None:
+        return
+    reader, writer = _signals
+    other = signal.set_wakeup_fd(-1)
+    if other not in (-1, writer):
+        signal.set_wakeup_fd(other)
+    if not _loop.is_closed():
+        _loop.remove_reader(reader)
+    os.close(reader)
+    os.close(writer)
+    _signals = None
 
 
 def session_over():

@@ -153,6 +153,12 @@ def test_an_interrupted_cell_leaves_the_session_usable(kernel):
         notebook.listen(lambda: notebook.idle)
         assert "KeyboardInterrupt" in notebook.error
         assert notebook.run("print(workers.add(1, 2, ret=True).get())") == "[3, 3]\n"
+    notebook.begin("await workers[1].stay(ret=True)")
+    notebook.shows("waiting on 1")
+    notebook.interrupt()
+    notebook.listen(lambda: notebook.idle)
+    assert notebook.error is not None
+    assert notebook.run("print(await workers[1].add(1, 2, ret=True))") == "3\n"
 
 
 def test_a_remote_exception_is_shown_with_its_remote_traceback(kernel):
