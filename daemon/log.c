@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,7 +18,7 @@ static const char *const level_names[LOG_LEVELS] = {"error", "warning", "info", 
 
 static struct {
     enum log_level most;
-    bool logfmt;
+    bool logfmt, journal;
     struct log_repeats repeats;
     char path[PATH_MAX]; /* empty: standard error is not ours */
     uint64_t limit, size;
@@ -44,9 +45,21 @@ const char *log_level_name(enum log_level level)
     return (unsigned)level < LOG_LEVELS ? level_names[level] : "?";
 }
 
+/* Is standard error systemd's journal? Then JOURNAL_STREAM has its "device:inode". */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat status;
+
+    return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
 void log_form_logfmt(void)
 {
     the_log.logfmt = true;
+    the_log.journal = is_journal();
 }
 
 /* ---- the file ---- */
@@ -78,6 +91,7 @@ int log_open(const char *path, uint64_t limit)
     }
     if (file_open(path) != 0)
         return -1;
+    the_log.journal = false;
     strcpy(the_log.path, path);
     log_limit_set(limit);
     return 0;
@@ -137,14 +151,17 @@ static int64_t clock_read_ms(clockid_t clock)
 
 static bool message_put(const struct log_message *message)
 {
-    char line[LOG_LINE_SIZE];
-    size_t size;
+    /* The priorities of syslog(3), by which journalctl selects. */
+    static const char *const priorities[LOG_LEVELS] = {"<3>", "<4>", "<6>", "<7>"};
+    char text[LOG_LINE_SIZE + 3], *line = text;
+    size_t before = the_log.journal ? 3 : 0;
 
+    memcpy(text, priorities[message->level], 3);
+    line += before;
     if (the_log.logfmt)
-        size = log_line_logfmt(line, message, clock_read_ms(CLOCK_REALTIME));
-    else
-        size = log_line_for_person(line, message);
-    return line_write(line, size);
+        return line_write(text,
+                          before + log_line_logfmt(line, message, clock_read_ms(CLOCK_REALTIME)));
+    return line_write(text, before + log_line_for_person(line, message));
 }
 
 /* Put a message, after the news of those that could not be. */

@@ -23,7 +23,7 @@ void log_level_set(enum log_level level);
 bool log_level_parse(const char *name, enum log_level *level);
 const char *log_level_name(enum log_level level);
 
-/* From now on logfmt. */
+/* From now on logfmt; with a priority before each line where systemd's journal reads it. */
 void log_form_logfmt(void);
 
 /* Standard error becomes this file (0600), which has at most `limit` bytes. -1 with errno, and

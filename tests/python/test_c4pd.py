@@ -137,6 +137,15 @@ def test_the_daemon_is_a_process_of_its_own(daemon):
     assert soft == hard
 
 
+def test_a_caller_without_standard_streams_can_start_it(daemon):
+    done = subprocess.run(["sh", "-c", '"$0" start --state-dir "$1" <&- >&- 2>&-', C4PD,
+                           daemon.state], timeout=60)
+    assert done.returncode == 0
+    attach(daemon.state)
+    links = [os.readlink(f"/proc/{daemon.pid}/fd/{fd}") for fd in (0, 1, 2)]
+    assert links == ["/dev/null", "/dev/null", str(daemon.log)]
+
+
 def test_everything_in_the_state_directory_is_the_users_alone(daemon):
     daemon.start()
     assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o700
@@ -698,6 +707,18 @@ def test_the_watchdog_of_the_service_manager_is_fed(daemon, manager):
         process.wait()
 
 
+def test_lines_for_the_journal_have_a_priority(daemon):
+    out, into = os.pipe()
+    status = os.fstat(into)
+    journal = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+    process = daemon.foreground(stderr=into, env={**os.environ, **journal})
+    os.close(into)
+    with open(out) as lines:
+        assert lines.readline().startswith("<6>ts=")
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_the_unit_is_what_systemd_expects(no_leftovers):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not there")
@@ -736,7 +757,14 @@ def test_a_daemon_without_work_sleeps(daemon, submit):
     assert wait_until(rests, 20)
 
 
-def test_a_daemon_without_work_is_small(daemon):
+@pytest.mark.skipif("asan" in str(BUILD) or "tsan" in str(BUILD), reason="shadow memory")
+def test_a_daemon_without_work_is_small_also_when_it_had_some(daemon, submit):
+    def kilobytes():
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
+
     pid = daemon.start()
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    assert int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) < 15 << 10
+    assert kilobytes() < 15 << 10
+    names = [submit("print('done')\n") for _ in range(20)]
+    assert wait_until(lambda: job(daemon, names[-1])["state"] == "completed", 30)
+    assert wait_until(lambda: kilobytes() < 15 << 10)
