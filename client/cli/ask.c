@@ -102,15 +102,12 @@ static void on_found(void *context, const struct c4p_event *event)
 int ask_find(struct c4p_client *client, const char *word, struct ask_job *job,
              char error[ASK_ERROR_SIZE])
 {
-    char reason[ASK_ERROR_SIZE];
-    int rc;
-
     memset(job, 0, sizeof(*job));
-    rc = ask(client, c4p_find(client, word), on_found, job, reason);
-    if (rc == 0 && job->id != 0)
+    if (ask(client, c4p_find(client, word), on_found, job, error) != 0)
+        return -1;
+    if (job->id != 0)
         return 0;
-    snprintf(error, ASK_ERROR_SIZE, "%.100s: %.500s", word,
-             rc == 0 ? "there is no such job" : reason);
+    snprintf(error, ASK_ERROR_SIZE, "there is no job %.100s", word);
     return -1;
 }
 

@@ -36,7 +36,7 @@ struct ask_job {
     bool session;
 };
 
-/* The job of a word that the user typed. 0, or -1 with a sentence that begins with the word. */
+/* The job of a word that the user typed. 0, or -1 with a sentence. */
 int ask_find(struct c4p_client *client, const char *word, struct ask_job *job,
              char error[ASK_ERROR_SIZE]);
 

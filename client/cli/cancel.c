@@ -28,14 +28,9 @@ static int64_t end_request(struct c4p_client *client, uint64_t job, const struct
 static int end_one(struct c4p_client *client, const struct options *options, const char *word,
                    ender *request, struct ask_job *job, char error[ASK_ERROR_SIZE])
 {
-    char reason[ASK_ERROR_SIZE];
-
     if (ask_find(client, word, job, error) != 0)
         return 1;
-    if (ask(client, request(client, job->id, options), NULL, NULL, reason) == 0)
-        return 0;
-    snprintf(error, ASK_ERROR_SIZE, "%.100s: %.500s", word, reason);
-    return 1;
+    return ask(client, request(client, job->id, options), NULL, NULL, error) == 0 ? 0 : 1;
 }
 
 static void describe_result(struct json *json, const char *word, const char *id, const char *error)

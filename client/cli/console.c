@@ -66,6 +66,15 @@ static void on_output(struct console *console, const struct c4p_event *event)
     screen_count_piece(&console->screen, event);
 }
 
+/* A signal that asks us to end. */
+static void interrupt_take(struct console *console, int number)
+{
+    if (console->interrupts++ == 0)
+        console->interrupt = number;
+    screen_wait_over(&console->screen);
+    console->manner->interrupted(console, number);
+}
+
 /* Write what can be written, and see whether somebody reads. */
 static void output_write(struct console *console)
 {
@@ -78,6 +87,12 @@ static void output_write(struct console *console)
     if (error == 0 || console->broken)
         return;
     console->broken = true;
+    if (error == EIO && console->screen.on_terminal) {
+        /* It was closed: the signal that says so may come a moment later. */
+        if (console->interrupts == 0)
+            interrupt_take(console, SIGHUP);
+        return;
+    }
     if (error != EPIPE && !console->screen.printer.joined)
         console_say(console, "standard output: %s", strerror(error));
     console->manner->broken(console);
@@ -283,14 +298,9 @@ static void signals_take(struct console *console)
 {
     struct signalfd_siginfo info;
 
-    while (read(console->signals, &info, sizeof(info)) == sizeof(info)) {
-        if (info.ssi_signo == SIGCONT)
-            continue;
-        if (console->interrupts++ == 0)
-            console->interrupt = (int)info.ssi_signo;
-        screen_wait_over(&console->screen);
-        console->manner->interrupted(console, (int)info.ssi_signo);
-    }
+    while (read(console->signals, &info, sizeof(info)) == sizeof(info))
+        if (info.ssi_signo != SIGCONT)
+            interrupt_take(console, (int)info.ssi_signo);
 }
 
 /* The signals that end us, unless whoever started us wants them ignored, come through a descriptor. */
@@ -481,7 +491,7 @@ int console_close(struct console *console)
         !state_is_over(console->state))
         job_part(console);
     error = screen_error(&console->screen);
-    if (error != 0)
+    if (error != 0 && console->interrupts == 0)
         console->exit_code = error == EPIPE ? 128 + SIGPIPE : 1;
     c4p_close(console->client);
     screen_free(&console->screen);

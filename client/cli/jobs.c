@@ -59,7 +59,7 @@ static void add_pes(struct table *table, const struct c4p_job_info *info)
 static void add_detail(struct table *table, const struct c4p_job_info *info)
 {
     if (!state_is_over(info->state))
-        table_add(table, info->reason);
+        table_add(table, info->session && info->reason[0] == '\0' ? "a session" : info->reason);
     else if (info->message[0] != '\0')
         table_add(table, info->message);
     else if (info->exit_code != 0)

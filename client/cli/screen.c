@@ -51,6 +51,7 @@ void screen_init(struct screen *screen, bool label, bool as_json)
     memset(screen, 0, sizeof(*screen));
     screen->expected = 1;
     screen->as_json = as_json;
+    screen->on_terminal = isatty(STDOUT_FILENO);
     outlet_init(&screen->outlets[0], STDOUT_FILENO);
     outlet_init(&screen->outlets[1], STDERR_FILENO);
     printer_init(&screen->printer, label, same_file(STDOUT_FILENO, STDERR_FILENO), on_text, screen);

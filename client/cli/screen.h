@@ -21,6 +21,7 @@
 
 struct screen {
     bool as_json;
+    bool on_terminal; /* standard output was one at first */
     struct json json; /* a line in the making, for screen_put_json() */
     struct printer printer;
     struct progress progress;

@@ -18,7 +18,7 @@ struct wait {
     struct c4p_client *client;
     int64_t deadline; /* ms; -1: none */
     bool as_json;
-    const char *word; /* of the job that is waited for */
+    char id[C4P_ID_SIZE]; /* of the job that is waited for */
 };
 
 static int64_t now_ms(void)
@@ -49,7 +49,7 @@ static int on_ended(const struct wait *wait, const struct c4p_event *event)
             return 1;
         fflush(stdout);
     } else if (code != 0) {
-        fprintf(stderr, "c4py: %s: %s, exit code %d%s%s\n", wait->word,
+        fprintf(stderr, "c4py: job %s: %s, exit code %d%s%s\n", wait->id,
                 c4p_state_name(event->state), event->exit_code, event->text[0] != '\0' ? ": " : "",
                 event->text);
     }
@@ -89,7 +89,7 @@ static int more_wait(const struct wait *wait, int *code)
     if (errno == EAGAIN && wait->deadline > now_ms())
         return 0;
     if (errno == EAGAIN) {
-        fprintf(stderr, "c4py: %s: not over yet (--timeout)\n", wait->word);
+        fprintf(stderr, "c4py: job %s is not over yet (--timeout)\n", wait->id);
         *code = EXIT_TIMEOUT;
     } else {
         *code = ask_failed(strerror(errno));
@@ -120,9 +120,9 @@ static int job_wait(struct wait *wait, const char *word)
     struct c4p_follow_options how = {0};
     struct ask_job job;
 
-    wait->word = word;
     if (ask_find(wait->client, word, &job, error) != 0)
         return ask_failed(error);
+    c4p_id_format(job.id, wait->id);
     how.from = job.output_next; /* its output is not wanted */
     c4p_set_reconnect(wait->client, true);
     if (c4p_follow(wait->client, job.id, &how) < 0)
