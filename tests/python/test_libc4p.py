@@ -110,3 +110,62 @@ def test_the_example_says_that_no_daemon_runs(example, tmp_path):
     assert re.fullmatch(
         r"submit: no daemon runs here \(/.*\): start one with `c4pd start`\n", done.stderr
     )
+
+
+PYTHON = os.environ.get("C4P_PYTHON", "/usr/bin/python3")
+
+
+def program(daemon, source):
+    return ["2", PYTHON, str(daemon.program(source))]
+
+
+def test_the_example_shows_all_of_the_output_and_ends_with_the_jobs_code(example, daemon):
+    command = program(daemon, """
+        from charm4py import charm, Chare, Group
+
+        class Writer(Chare):
+            def write(self):
+                for number in range(5000):
+                    print(charm.myPe(), number)
+
+        def main(args):
+            Group(Writer).write(awaitable=True).get()
+            charm.exit(3)
+
+        charm.start(main)
+    """)
+    done = subprocess.run([example, *command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    for pe in range(2):
+        assert [number for owner, number in lines if owner == pe] == list(range(5000))
+    job, = daemon.jobs()
+    assert done.stderr.startswith(f"submit: job {job['id']}\n")
+
+
+def test_the_example_finds_a_daemon_that_was_killed_and_learns_what_became_of_the_job(
+        example, daemon):
+    command = program(daemon, """
+        import time
+        from charm4py import charm
+
+        def main(args):
+            print("begun", flush=True)
+            time.sleep(600)
+
+        charm.start(main)
+    """)
+    with subprocess.Popen(
+        [example, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        daemon.kill()
+        daemon.start()
+        out, err = process.communicate(timeout=60)
+    assert out == ""  # not once more
+    assert process.returncode != 0
+    assert re.search(r"^submit: the daemon on \S+ is gone: waiting for it to come back$", err,
+                     flags=re.MULTILINE)
+    job, = daemon.jobs()
+    assert job["state"] == "failed"
+    assert f"submit: {job['message']}\n" in err
