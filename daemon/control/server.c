@@ -151,12 +151,14 @@ void server_destroy(struct server *server)
 int server_send(struct server *server, const void *identity, size_t identity_size, const void *data,
                 size_t size)
 {
-    int rc = zmq_send(server->socket, identity, identity_size, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    int rc = zmq_send(server->socket, identity, identity_size, ZMQ_SNDMORE | ZMQ_DONTWAIT), saved;
 
     if (rc >= 0)
         rc = zmq_send(server->socket, data, size, ZMQ_DONTWAIT);
+    saved = errno;
     /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
     if (server_has_mail(server))
         server_again(server);
+    errno = saved;
     return rc < 0 ? -1 : 0;
 }
