@@ -137,6 +137,8 @@ class _Opening:
             self._say_embedded(pes)
         if self.name is not None:
             self.joined = any(info['session_name'] == self.name for info in self._sessions())
+        if self.pes is not None and not self.joined and not self.plane.embedded:
+            self._require_pes()
         self._ask('open', name=self.name, pes=pes or 0, **how)
         self._follow()
         self._wait_until_it_runs()
@@ -147,6 +149,13 @@ class _Opening:
     def _sessions(self):
         events = self._ask('list', sessions=True)
         return [event['info'] for event in events if event['kind'] == 'job']
+
+    def _require_pes(self):
+        """A job waits until a daemon has more PEs; a person does not."""
+        status, = self._ask('status')
+        there = status['status']['pes']
+        if there and self.pes > there:
+            raise Charm4PyError(f'pes={self.pes}: the daemon has {there}')
 
     def _follow(self):
         """Receive its output: of one that we join, what comes from now on."""
@@ -173,10 +182,10 @@ class _Opening:
 
         patience = _PATIENCE if self.timeout is None else min(_PATIENCE, self.timeout)
         if not plane.wait_for(settled, patience):
-            self._say('the session waits: ' + (plane.waits_for or plane.state or 'the daemon'))
+            self._say('the session ' + (plane.waits_for or f'is {plane.state}'))
         if not plane.wait_for(settled, remaining(self.deadline)):
-            raise TimeoutError(f'the session does not run after {self.timeout} seconds: it waits '
-                               f'for {plane.waits_for or "its PEs to be started"}')
+            raise TimeoutError(f'the session does not run after {self.timeout} seconds: it '
+                               + (plane.waits_for or f'is {plane.state}'))
         if plane.over is not None:
             raise SessionClosed(plane.over)
 

@@ -1,15 +1,12 @@
-"""What the tests of sessions share: clients as programs of their own, and lasting daemons."""
+"""What the tests of sessions share: clients as programs of their own."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 
 import pytest
-from harness import BUILD, children, wait_until
-
-C4PD = BUILD / "bin" / "c4pd"
+from harness import wait_until
 
 
 class Client:
@@ -95,43 +92,3 @@ def run_client(start_client):
         return start_client(source, *args, **env).succeeds()
 
     return run
-
-
-class Daemon:
-    """A lasting c4pd in the foreground."""
-
-    def __init__(self, state_dir, pes, options):
-        self.state_dir = state_dir
-        command = [C4PD, "start", "--foreground", "--state-dir", state_dir, "--pes", str(pes)]
-        self.process = subprocess.Popen(
-            [*map(str, command), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        wait_until((state_dir / "attach").exists)
-
-    @property
-    def pes(self):
-        return children(self.process.pid)
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait()
-        self.process.stderr.close()
-
-
-@pytest.fixture
-def daemon(no_leftovers):
-    """Start a daemon with so many PE slots; its state directory is given to clients."""
-    started = []
-
-    def begin(pes=4, *options):
-        started.append(Daemon(no_leftovers / f"state{len(started)}", pes, options))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.end()
