@@ -150,12 +150,13 @@ static void lasting_drain(struct lasting *daemon)
     const uint64_t limit = daemon->config.values[CONFIG_DRAIN_TIME].number;
     char status[STATUS_SIZE], time[VALUE_TEXT_SIZE];
 
+    service_describe(daemon->service, status, sizeof(status));
+    config_format(&daemon->config, CONFIG_DRAIN_TIME, time);
+    log_write(LOG_INFO, "c4pd", "takes and starts no more jobs; what runs has %s to end (%s)", time,
+              status);
     daemon->phase = DRAINS;
     service_drain(daemon->service);
     service_describe(daemon->service, status, sizeof(status));
-    config_format(&daemon->config, CONFIG_DRAIN_TIME, time);
-    log_write(LOG_INFO, "c4pd", "takes and starts no more jobs; what runs has %s to end: %s", time,
-              status);
     notify_stopping(status, limit + 30000);
     timer_set(daemon->drain_over, limit);
 }

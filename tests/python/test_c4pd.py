@@ -727,6 +727,8 @@ def test_the_unit_is_what_systemd_expects(no_leftovers):
     unit.write_text(text.replace("/usr/local/bin/c4pd", C4PD))
     done = subprocess.run(["systemd-analyze", "--user", "--man=no", "verify", unit],
                           capture_output=True, text=True)
+    if "Failed to initialize manager" in done.stderr:
+        pytest.skip("systemd-analyze cannot work here")
     assert (done.returncode, done.stderr) == (0, "")
 
 
