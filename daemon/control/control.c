@@ -154,7 +154,7 @@ void control_answer(struct control *control, struct control_peer *peer, uint64_t
     if (peer->version != 0)
         control->service.lost(control->service.context, peer, errno);
     else
-        log_write(LOG_WARNING, "control", "an answer to a stranger is lost: %s", strerror(errno));
+        log_write(LOG_DEBUG, "control", "an answer to a stranger is lost: %s", strerror(errno));
 }
 
 static void refuse(struct control *control, struct control_peer *peer, uint64_t id,

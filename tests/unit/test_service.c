@@ -1,0 +1,767 @@
+/* A whole daemon in a process of its own, and clients of it: jobs that are followed, found, sessions. */
+#include "tests/unit/unit.h"
+
+#include <event2/event.h>
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "client/c4p.h"
+#include "daemon/jobs/spawn.h"
+#include "daemon/service.h"
+#include "proto/control.h"
+#include "proto/place.h"
+
+#define WAIT_MS 20000
+
+/* ThreadSanitizer does not see how the threads of libzmq, which is not built for it, agree. */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:libzmq.so\ncalled_from_lib:libzmq.so\n";
+}
+
+struct bench {
+    char directory[64];
+    pid_t daemon;
+};
+
+/* ---- the daemon ---- */
+
+static struct service *service_in_loop;
+
+static void on_nothing(void *context)
+{
+    (void)context;
+}
+
+static void on_term(evutil_socket_t number, short what, void *argument)
+{
+    (void)number, (void)what;
+    event_base_loopbreak(argument);
+}
+
+static void on_child(evutil_socket_t number, short what, void *argument)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    (void)number, (void)what, (void)argument;
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
+        if (!service_child_died(service_in_loop, info.si_pid))
+            waitpid(info.si_pid, NULL, 0);
+        info.si_pid = 0;
+    }
+}
+
+static void daemon_run(const struct bench *bench, int ready)
+{
+    const struct service_settings settings = {
+        .jobs = {.state_dir = bench->directory,
+                 .slots = 2,
+                 .output_limit = TRANSCRIPT_MIN_LIMIT,
+                 .queue_limit = 100,
+                 .keep = 100},
+        .max_clients = 8,
+        .session_ttl_ms = 60000,
+        .version = "test",
+    };
+    const struct service_listener listener = {on_nothing, on_nothing, on_nothing, on_nothing, NULL};
+    struct job_place place = {.base = event_base_new(), .host = "here", .files = {1024, 1024}};
+    char address[128], path[128], error[SERVICE_ERROR_SIZE];
+    enum store_open_result result;
+    struct event *child = evsignal_new(place.base, SIGCHLD, on_child, NULL);
+    struct event *term = evsignal_new(place.base, SIGTERM, on_term, place.base);
+
+    require(event_add(child, NULL) == 0 && event_add(term, NULL) == 0);
+    snprintf(address, sizeof(address), "ipc://%s/" PLACE_CONTROL, bench->directory);
+    snprintf(path, sizeof(path), "%s/" PLACE_ATTACH, bench->directory);
+    service_in_loop = service_create(&place, address, &settings, &listener, &result, error);
+    if (service_in_loop == NULL || service_listen(service_in_loop, path, error) != 0) {
+        fprintf(stderr, "%s\n", error);
+        abort();
+    }
+    require(write(ready, "x", 1) == 1);
+    event_base_dispatch(place.base);
+    service_destroy(service_in_loop);
+    event_free(child);
+    event_free(term);
+    event_base_free(place.base);
+}
+
+static void bench_open(struct bench *bench)
+{
+    int ready[2];
+    char byte;
+
+    memset(bench, 0, sizeof(*bench));
+    snprintf(bench->directory, sizeof(bench->directory), "/tmp/c4p-test-service-XXXXXX");
+    require(mkdtemp(bench->directory) != NULL);
+    require(pipe(ready) == 0);
+    bench->daemon = fork();
+    require(bench->daemon >= 0);
+    if (bench->daemon == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGPIPE, SIG_IGN);
+        alarm(0);
+        daemon_run(bench, ready[1]);
+        exit(0); /* as a daemon ends: what leaks is told */
+    }
+    close(ready[1]);
+    require(read(ready[0], &byte, 1) == 1);
+    close(ready[0]);
+}
+
+static int file_remove(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status, (void)kind, (void)place;
+    return remove(path);
+}
+
+static void bench_close(struct bench *bench)
+{
+    int status;
+
+    require(kill(bench->daemon, SIGTERM) == 0);
+    require(waitpid(bench->daemon, &status, 0) == bench->daemon);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    require(nftw(bench->directory, file_remove, 8, FTW_DEPTH | FTW_PHYS) == 0);
+}
+
+/* ---- a client ---- */
+
+static struct c4p_client *attached(const struct bench *bench)
+{
+    char error[C4P_ERROR_SIZE];
+    struct c4p_client *client = c4p_attach(bench->directory, "test", WAIT_MS, error);
+
+    if (client == NULL)
+        fail_msg("%s", error);
+    return client;
+}
+
+static void event_next(struct c4p_client *client, struct c4p_event *event)
+{
+    int rc;
+
+    while ((rc = c4p_next(client, event)) == 0)
+        require(c4p_wait(client, WAIT_MS) == 0);
+    require(rc == 1);
+}
+
+/* Events until one of this kind. */
+static void event_await(struct c4p_client *client, enum c4p_event_kind kind,
+                        struct c4p_event *event)
+{
+    do {
+        event_next(client, event);
+        if (event->kind == C4P_EVENT_REFUSED && kind != C4P_EVENT_REFUSED)
+            fail_msg("%s", event->text);
+    } while (event->kind != kind);
+}
+
+static void assert_refused(struct c4p_client *client, const char *part)
+{
+    struct c4p_event event;
+
+    event_await(client, C4P_EVENT_REFUSED, &event);
+    if (strstr(event.text, part) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", part, event.text);
+}
+
+static const char *const environment[] = {"PATH=/bin:/usr/bin", NULL};
+
+/* A job that is a script of the shell; what else it is to be is added by the test. */
+static struct c4p_job job_of(const char *argv[4], const char *script)
+{
+    argv[0] = "/bin/sh";
+    argv[1] = "-c";
+    argv[2] = script;
+    argv[3] = NULL;
+    return (struct c4p_job){.argv = argv, .env = environment, .cwd = "/tmp", .pes = 1};
+}
+
+static uint64_t submitted(struct c4p_client *client, const struct c4p_job *job)
+{
+    struct c4p_event event;
+
+    assert_true(c4p_submit(client, job) > 0);
+    event_await(client, C4P_EVENT_ACCEPTED, &event);
+    return event.job;
+}
+
+static uint64_t submitted_script(struct c4p_client *client, const char *script)
+{
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, script);
+
+    return submitted(client, &job);
+}
+
+static void followed(struct c4p_client *client, uint64_t job,
+                     const struct c4p_follow_options *options, struct c4p_event *event)
+{
+    assert_true(c4p_follow(client, job, options) > 0);
+    event_await(client, C4P_EVENT_FOLLOWING, event);
+    assert_int_equal(event->job, job);
+}
+
+static void wait_running(struct c4p_client *client, uint64_t job)
+{
+    struct c4p_event event;
+
+    followed(client, job, NULL, &event);
+    do
+        event_await(client, C4P_EVENT_STATE, &event);
+    while (event.state != C4P_STATE_RUNNING);
+}
+
+/* Pieces up to the end, which come without a gap from `first` on, put together. */
+static void assert_rest(struct c4p_client *client, uint64_t first, const char *text)
+{
+    struct c4p_event event;
+    char all[2048] = "";
+
+    for (;;) {
+        event_next(client, &event);
+        if (event.kind == C4P_EVENT_ENDED)
+            break;
+        if (event.kind != C4P_EVENT_OUTPUT)
+            continue;
+        assert_int_equal(event.sequence, first++);
+        strncat(all, event.data, event.data_size);
+        assert_int_equal(c4p_output_done(client, event.job, event.sequence), 0);
+    }
+    assert_string_equal(all, text);
+}
+
+/* ---- following ---- */
+
+static void the_events_of_a_job_come_in_their_order(void **state)
+{
+    static const enum c4p_state states[] = {C4P_STATE_QUEUED, C4P_STATE_RESERVING,
+                                            C4P_STATE_STARTING, C4P_STATE_RUNNING};
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, "read line; echo $line; exit 4");
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    uint64_t id;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    job.follow = job.input = true;
+    id = submitted(client, &job);
+    event_next(client, &event);
+    assert_int_equal(event.kind, C4P_EVENT_FOLLOWING);
+    assert_true(event.input && event.first == 1 && event.sequence == 1);
+    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++) {
+        event_next(client, &event);
+        assert_int_equal(event.kind, C4P_EVENT_STATE);
+        assert_int_equal(event.state, states[i]);
+    }
+    event_next(client, &event);
+    assert_int_equal(event.kind, C4P_EVENT_INPUT);
+    assert_int_equal(event.credit, CONTROL_MAX_PIECE);
+    assert_true(c4p_input(client, id, "hello\n", 6, true) > 0);
+    event_await(client, C4P_EVENT_OUTPUT, &event);
+    assert_int_equal(event.data_size, 6);
+    assert_memory_equal(event.data, "hello\n", 6);
+    event_await(client, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.state, C4P_STATE_FAILED);
+    assert_int_equal(event.exit_code, 4);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
+static void whoever_follows_sees_the_same_also_when_it_is_over(void **state)
+{
+    static const char script[] = "for i in 1 2 3 4 5; do echo $i; done";
+    struct bench bench;
+    struct c4p_client *one, *other;
+    struct c4p_event event;
+    uint64_t id;
+
+    (void)state;
+    bench_open(&bench);
+    one = attached(&bench);
+    other = attached(&bench);
+    id = submitted_script(one, script);
+    followed(one, id, NULL, &event);
+    followed(other, id, NULL, &event);
+    assert_false(event.input);
+    assert_rest(one, event.first, "1\n2\n3\n4\n5\n");
+    assert_rest(other, event.first, "1\n2\n3\n4\n5\n");
+    followed(one, id, NULL, &event);
+    assert_int_equal(event.first, 1);
+    assert_true(event.sequence > 1); /* all of it is there already */
+    assert_rest(one, 1, "1\n2\n3\n4\n5\n");
+    c4p_close(one);
+    c4p_close(other);
+    bench_close(&bench);
+}
+
+static void one_client_can_follow_many_jobs_but_not_any_number(void **state)
+{
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    uint64_t ids[65];
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    submitted_script(client, "exec sleep 1000");
+    submitted_script(client, "exec sleep 1000");
+    for (int i = 0; i < 65; i++) {
+        ids[i] = submitted_script(client, "true");
+        if (i < 64)
+            followed(client, ids[i], NULL, &event);
+    }
+    assert_true(c4p_follow(client, ids[64], NULL) > 0);
+    assert_refused(client, "one client can follow 64 jobs at a time");
+    assert_true(c4p_follow(client, ids[0], NULL) > 0);
+    assert_refused(client, "is followed already");
+    assert_true(c4p_unfollow(client, ids[0]) > 0);
+    event_await(client, C4P_EVENT_DONE, &event);
+    followed(client, ids[64], NULL, &event);
+    assert_true(c4p_unfollow(client, ids[0]) > 0);
+    assert_refused(client, "is not followed");
+    assert_true(c4p_follow(client, 12345, NULL) > 0);
+    assert_refused(client, "there is no job");
+    c4p_close(client);
+    bench_close(&bench);
+}
+
+static void who_dies_is_followed_by_who_resumes_without_a_gap(void **state)
+{
+    static const char script[] =
+        "for i in 1 2 3 4 5 6; do echo $i; sleep 0.05; done; read line; echo end";
+    const struct c4p_follow_options resume = {.lossless = true, .resume = true, .input = true};
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, script);
+    struct bench bench;
+    struct c4p_client *first, *second;
+    struct c4p_event event;
+    uint64_t id, acknowledged;
+
+    (void)state;
+    bench_open(&bench);
+    first = attached(&bench);
+    second = attached(&bench);
+    job.follow = job.input = true;
+    id = submitted(first, &job);
+    do {
+        event_await(first, C4P_EVENT_OUTPUT, &event);
+        assert_int_equal(c4p_output_done(first, id, event.sequence), 0);
+        acknowledged = event.sequence;
+    } while (acknowledged < 3);
+    /* Whatever is acknowledged has arrived when a later request is answered. */
+    assert_true(c4p_status(first) > 0);
+    event_await(first, C4P_EVENT_STATUS, &event);
+    followed(second, id, &resume, &event);
+    assert_false(event.input);
+    assert_int_equal(event.first, acknowledged + 1);
+    assert_true(c4p_unfollow(second, id) > 0);
+    event_await(second, C4P_EVENT_DONE, &event);
+    c4p_close(first);
+    /* The input is free as soon as its owner is known to be gone. */
+    do {
+        followed(second, id, &resume, &event);
+        if (!event.input) {
+            assert_true(c4p_unfollow(second, id) > 0);
+            event_await(second, C4P_EVENT_DONE, &event);
+        }
+    } while (!event.input);
+    assert_int_equal(event.first, acknowledged + 1);
+    event_await(second, C4P_EVENT_INPUT, &event);
+    assert_int_equal(event.credit, CONTROL_MAX_PIECE);
+    assert_true(c4p_input(second, id, "\n", 1, false) > 0);
+    for (uint64_t next = acknowledged + 1;; next++) {
+        event_await(second, C4P_EVENT_OUTPUT, &event);
+        assert_int_equal(event.sequence, next);
+        c4p_output_done(second, id, event.sequence);
+        if (memcmp(event.data, "end", 3) == 0)
+            break;
+    }
+    event_await(second, C4P_EVENT_ENDED, &event);
+    c4p_close(second);
+    bench_close(&bench);
+}
+
+static void a_slow_follower_loses_nothing_if_it_must_not(void **state)
+{
+    /* More than is kept: the PE has to wait. */
+    static const char script[] = "head -c 12000000 /dev/zero | tr '\\0' 'x' | fold -w 99";
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, script);
+    struct bench bench;
+    struct c4p_client *client, *reckless;
+    struct c4p_event event;
+    uint64_t id, next = 1;
+    size_t size = 0;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    reckless = attached(&bench);
+    job.follow = true;
+    id = submitted(client, &job);
+    followed(reckless, id, NULL, &event);
+    for (;;) {
+        event_next(client, &event);
+        if (event.kind == C4P_EVENT_ENDED)
+            break;
+        if (event.kind != C4P_EVENT_OUTPUT)
+            continue;
+        assert_int_equal(event.sequence, next++);
+        size += event.data_size;
+        c4p_output_done(client, id, event.sequence);
+    }
+    assert_int_equal(size, 12000000 + 12000000 / 99);
+    /* Who did not acknowledge sees by the numbers that something is missing. */
+    for (uint64_t last = 0, missing = 0;;) {
+        event_next(reckless, &event);
+        if (event.kind == C4P_EVENT_ENDED) {
+            assert_true(missing > 0);
+            break;
+        }
+        if (event.kind != C4P_EVENT_OUTPUT)
+            continue;
+        missing += event.sequence - last - 1;
+        last = event.sequence;
+        c4p_output_done(reckless, id, event.sequence);
+    }
+    c4p_close(client);
+    c4p_close(reckless);
+    bench_close(&bench);
+}
+
+static void a_tied_job_ends_with_its_client_and_another_does_not(void **state)
+{
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, "exec sleep 1000");
+    struct bench bench;
+    struct c4p_client *client, *watcher;
+    struct c4p_event event;
+    uint64_t tied, loose;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    watcher = attached(&bench);
+    loose = submitted(client, &job);
+    job.tied = true;
+    tied = submitted(client, &job);
+    followed(watcher, tied, NULL, &event);
+    c4p_close(client);
+    event_await(watcher, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.job, tied);
+    assert_int_equal(event.state, C4P_STATE_CANCELLED);
+    wait_running(watcher, loose);
+    assert_true(c4p_cancel(watcher, loose, true) > 0);
+    event_await(watcher, C4P_EVENT_ENDED, &event);
+    assert_true(c4p_cancel(watcher, loose, true) > 0);
+    assert_refused(watcher, "is over: cancelled");
+    c4p_close(watcher);
+    bench_close(&bench);
+}
+
+/* ---- asking ---- */
+
+static void a_job_is_found_by_the_beginning_of_its_id_or_its_name(void **state)
+{
+    const char *argv[4];
+    struct c4p_job job = job_of(argv, "exec sleep 1000");
+    char text[C4P_ID_SIZE], name[32];
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    uint64_t id, twin;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    job.name = "il"; /* no letters of an id */
+    id = submitted(client, &job);
+    job.name = "twin lo";
+    job.pes = 2;
+    twin = submitted(client, &job);
+    submitted(client, &job);
+    c4p_id_format(id, text);
+    assert_true(c4p_find(client, text) > 0);
+    event_await(client, C4P_EVENT_JOB, &event);
+    assert_int_equal(event.info->id, id);
+    assert_string_equal(event.info->name, "il");
+    event_await(client, C4P_EVENT_DONE, &event);
+    assert_true(c4p_find(client, "il") > 0);
+    event_await(client, C4P_EVENT_JOB, &event);
+    assert_int_equal(event.info->id, id);
+    assert_true(c4p_find(client, "twin lo") > 0);
+    event_await(client, C4P_EVENT_REFUSED, &event);
+    c4p_id_format(twin, text);
+    snprintf(name, sizeof(name), "meant: %s (twin lo), ", text);
+    assert_non_null(strstr(event.text, "twin lo is not clear, 2 jobs could be"));
+    assert_non_null(strstr(event.text, name));
+    /* One of them goes: then it is clear. */
+    assert_true(c4p_cancel(client, twin, true) > 0);
+    event_await(client, C4P_EVENT_DONE, &event);
+    assert_true(c4p_find(client, "twin lo") > 0);
+    event_await(client, C4P_EVENT_JOB, &event);
+    assert_int_not_equal(event.info->id, twin);
+    assert_true(c4p_find(client, "nobody") > 0);
+    assert_refused(client, "there is no job nobody");
+    assert_true(c4p_find(client, "") > 0);
+    assert_refused(client, "looked for by its id, or by a name");
+    c4p_close(client);
+    bench_close(&bench);
+}
+
+static void a_list_that_does_not_fit_into_one_message_comes_in_several(void **state)
+{
+    static char word[5000];
+    const char *argv[5] = {"/bin/sh", "-c", "true", word, NULL};
+    const struct c4p_job job = {.argv = argv, .env = environment, .cwd = "/tmp", .pes = 50};
+    const struct c4p_list_options all = {.ended = true};
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    uint64_t order = 0;
+    unsigned jobs = 0;
+
+    (void)state;
+    memset(word, 'x', 4000);
+    bench_open(&bench);
+    client = attached(&bench);
+    for (int i = 0; i < 90; i++)
+        submitted(client, &job);
+    assert_true(c4p_list(client, &all) > 0);
+    for (;; jobs++) {
+        event_next(client, &event);
+        if (event.kind == C4P_EVENT_DONE)
+            break;
+        assert_int_equal(event.kind, C4P_EVENT_JOB);
+        assert_true(event.info->order > order);
+        order = event.info->order;
+        assert_string_equal(event.info->argv[2], "true");
+    }
+    assert_int_equal(jobs, 90);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
+static void the_status_counts_what_there_is(void **state)
+{
+    struct bench bench;
+    struct c4p_client *client, *other;
+    struct c4p_event event;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    other = attached(&bench);
+    for (int i = 0; i < 3; i++)
+        submitted_script(client, "exec sleep 1000");
+    do {
+        assert_true(c4p_status(client) > 0);
+        event_await(client, C4P_EVENT_STATUS, &event);
+    } while (event.status->running < 2);
+    assert_string_equal(event.status->version, "test");
+    assert_string_equal(event.status->state_dir, bench.directory);
+    assert_int_equal(event.status->pid, bench.daemon);
+    assert_int_equal(event.status->pes, 2);
+    assert_int_equal(event.status->pes_used, 2);
+    assert_int_equal(event.status->queued, 1);
+    assert_int_equal(event.status->clients, 2);
+    assert_int_equal(event.status->max_clients, 8);
+    assert_true(event.status->rss > 0);
+    assert_null(event.status->troubles[0]);
+    c4p_close(client);
+    c4p_close(other);
+    bench_close(&bench);
+}
+
+/* ---- sessions ---- */
+
+static uint64_t opened(struct c4p_client *client, const struct c4p_session *session)
+{
+    struct c4p_event event;
+
+    assert_true(c4p_open(client, session) > 0);
+    event_await(client, C4P_EVENT_ACCEPTED, &event);
+    return event.job;
+}
+
+static void a_named_session_is_shared_and_closed(void **state)
+{
+    const char *argv[4];
+    struct c4p_session session = {.name = "room", .create = true};
+    struct bench bench;
+    struct c4p_client *one, *two;
+    struct c4p_event event;
+    uint64_t id;
+
+    (void)state;
+    bench_open(&bench);
+    one = attached(&bench);
+    two = attached(&bench);
+    session.job = job_of(argv, "exec sleep 1000");
+    session.create = false;
+    assert_true(c4p_open(two, &session) > 0);
+    assert_refused(two, "there is no session room");
+    session.create = true;
+    id = opened(one, &session);
+    session.create = false;
+    assert_int_equal(opened(two, &session), id);
+    wait_running(two, id);
+    assert_true(c4p_find(one, "room") > 0);
+    event_await(one, C4P_EVENT_JOB, &event);
+    assert_true(event.info->session);
+    assert_string_equal(event.info->session_name, "room");
+    assert_int_equal(event.info->clients, 2);
+    assert_int_equal(event.info->ttl_ms, 60000);
+    assert_int_equal(event.info->expires, 0);
+    event_await(one, C4P_EVENT_DONE, &event);
+    assert_true(c4p_end(one, id) > 0);
+    event_await(two, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.state, C4P_STATE_COMPLETED);
+    assert_int_equal(event.exit_code, 0);
+    assert_true(c4p_end(two, id) > 0);
+    assert_refused(two, "is over: completed");
+    session.create = true;
+    assert_int_not_equal(opened(two, &session), id);
+    c4p_close(one);
+    c4p_close(two);
+    bench_close(&bench);
+}
+
+static void a_session_without_a_name_ends_with_its_last_client(void **state)
+{
+    const char *argv[4];
+    struct c4p_session session = {.create = true};
+    struct bench bench;
+    struct c4p_client *one, *watcher;
+    struct c4p_event event;
+    uint64_t id;
+
+    (void)state;
+    bench_open(&bench);
+    one = attached(&bench);
+    watcher = attached(&bench);
+    session.job = job_of(argv, "exec sleep 1000");
+    id = opened(one, &session);
+    assert_int_not_equal(opened(watcher, &session), id);
+    wait_running(watcher, id); /* who only follows is not in it */
+    c4p_close(one);
+    event_await(watcher, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.state, C4P_STATE_COMPLETED);
+    assert_string_equal(event.text, "its last client went");
+    c4p_close(watcher);
+    bench_close(&bench);
+}
+
+static void a_named_session_that_nobody_comes_back_to_ends_after_its_time(void **state)
+{
+    const char *argv[4];
+    struct c4p_session session = {.name = "room", .create = true, .ttl_ms = 300};
+    struct bench bench;
+    struct c4p_client *one, *watcher;
+    struct c4p_event event;
+    uint64_t id;
+
+    (void)state;
+    bench_open(&bench);
+    one = attached(&bench);
+    watcher = attached(&bench);
+    session.job = job_of(argv, "exec sleep 1000");
+    id = opened(one, &session);
+    wait_running(watcher, id);
+    c4p_close(one);
+    event_await(watcher, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.state, C4P_STATE_COMPLETED);
+    assert_string_equal(event.text, "no client was in the session for 300 ms");
+    c4p_close(watcher);
+    bench_close(&bench);
+}
+
+static void only_who_opened_or_follows_a_session_enters_it(void **state)
+{
+    const char *argv[4];
+    struct c4p_session session = {.name = "room", .create = true};
+    struct bench bench;
+    struct c4p_client *one, *stranger;
+    char error[C4P_ERROR_SIZE];
+    uint32_t endpoint, again;
+    int segment, wake;
+    uint64_t id, job;
+
+    (void)state;
+    bench_open(&bench);
+    one = attached(&bench);
+    stranger = attached(&bench);
+    session.job = job_of(argv, "exec sleep 1000");
+    id = opened(one, &session);
+    job = submitted_script(one, "exec sleep 1000");
+    wait_running(one, id);
+    wait_running(one, job);
+    assert_int_equal(c4p_segment(stranger, id, &endpoint, &segment, &wake, error), -1);
+    assert_non_null(strstr(error, "or follow it before entering it"));
+    assert_int_equal(c4p_segment(one, job, &endpoint, &segment, &wake, error), -1);
+    assert_non_null(strstr(error, "there is no open session"));
+    assert_int_equal(c4p_segment(one, id, &endpoint, &segment, &wake, error), 0);
+    assert_true(endpoint != 0);
+    close(segment);
+    close(wake);
+    assert_int_equal(c4p_segment(one, id, &again, &segment, &wake, error), 0);
+    assert_int_not_equal(again, endpoint);
+    close(segment);
+    close(wake);
+    wait_running(stranger, id);
+    assert_int_equal(c4p_segment(stranger, id, &endpoint, &segment, &wake, error), 0);
+    assert_int_not_equal(again, endpoint);
+    close(segment);
+    close(wake);
+    c4p_close(one);
+    c4p_close(stranger);
+    bench_close(&bench);
+}
+
+static void clients_beyond_the_limit_are_refused(void **state)
+{
+    struct bench bench;
+    struct c4p_client *clients[8];
+    char error[C4P_ERROR_SIZE];
+
+    (void)state;
+    bench_open(&bench);
+    for (int i = 0; i < 8; i++)
+        clients[i] = attached(&bench);
+    assert_null(c4p_attach(bench.directory, "test", 2000, error));
+    assert_non_null(strstr(error, "has 8 clients and takes no more"));
+    for (int i = 0; i < 8; i++)
+        c4p_close(clients[i]);
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        watched_test(the_events_of_a_job_come_in_their_order),
+        watched_test(whoever_follows_sees_the_same_also_when_it_is_over),
+        watched_test(one_client_can_follow_many_jobs_but_not_any_number),
+        watched_test(who_dies_is_followed_by_who_resumes_without_a_gap),
+        watched_test(a_slow_follower_loses_nothing_if_it_must_not),
+        watched_test(a_tied_job_ends_with_its_client_and_another_does_not),
+        watched_test(a_job_is_found_by_the_beginning_of_its_id_or_its_name),
+        watched_test(a_list_that_does_not_fit_into_one_message_comes_in_several),
+        watched_test(the_status_counts_what_there_is),
+        watched_test(a_named_session_is_shared_and_closed),
+        watched_test(a_session_without_a_name_ends_with_its_last_client),
+        watched_test(a_named_session_that_nobody_comes_back_to_ends_after_its_time),
+        watched_test(only_who_opened_or_follows_a_session_enters_it),
+        watched_test(clients_beyond_the_limit_are_refused),
+    };
+
+    if (spawn_reserve_fds() != 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
