@@ -171,7 +171,7 @@ static void message_write(const struct log_message *message)
     const struct log_message news = {LOG_WARNING, "log", text};
 
     if (the_log.lost > 0) {
-        snprintf(text, sizeof(text), "%lu lines could not be written", the_log.lost);
+        snprintf(text, sizeof(text), "lines that could not be written: %lu", the_log.lost);
         if (message_put(&news))
             the_log.lost = 0;
     }

@@ -68,7 +68,9 @@ static void place_find(struct process *process)
 int process_open(struct process *process, char *error, size_t size)
 {
     memset(process, 0, sizeof(*process));
+    /* Whoever hung up, and a file that may not grow, are errors like others. PEs do not inherit it. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     process->base = event_base_new();
     if (process->base == NULL) {
         snprintf(error, size, "the event loop cannot be made: %s", strerror(errno));

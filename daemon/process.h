@@ -28,7 +28,7 @@ struct process {
     char package_dir[PATH_MAX];
 };
 
-/* Ignores SIGPIPE and raises the limit of descriptors. -1 with a sentence in `error`. */
+/* Ignores SIGPIPE and SIGXFSZ, and raises the limit of descriptors. -1 with a sentence in `error`. */
 int process_open(struct process *process, char *error, size_t size);
 /* Frees the loop and its events; what else used the loop is gone by then. Also after a failure. */
 void process_close(struct process *process);

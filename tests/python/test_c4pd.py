@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import re
 import resource
 import shutil
@@ -340,6 +341,27 @@ def test_what_a_killed_daemon_left_is_no_hindrance(daemon):
     attach(daemon.state)
 
 
+def test_a_daemon_can_be_killed_at_any_moment_of_its_start(daemon):
+    dice = random.Random(20)
+    for _ in range(30):
+        process = daemon.foreground()
+        time.sleep(dice.uniform(0, 0.015))  # the moment is what varies
+        process.kill()
+        process.wait()
+        assert daemon.run("status").returncode == NOT_RUNNING
+    daemon.start()
+    attach(daemon.state)
+
+
+def test_several_may_stop_a_daemon_at_a_time(daemon):
+    daemon.start()
+    stops = [subprocess.Popen([C4PD, "stop", "--state-dir", daemon.state],
+                              stdout=subprocess.DEVNULL) for _ in range(8)]
+    codes = {stop.wait(60) for stop in stops}
+    assert 0 in codes and codes <= {0, NOT_RUNNING}
+    assert daemon.pid is None
+
+
 def test_a_stale_pid_that_belongs_to_another_process_now_is_not_signalled(daemon):
     pid = daemon.start()
     text = (daemon.state / "c4pd.pid").read_text()
@@ -641,6 +663,32 @@ def test_the_log_is_put_aside_when_it_is_full(daemon):
     assert stat.S_IMODE(old.stat().st_mode) == 0o600
     for line in (old.read_text() + daemon.log.read_text()).splitlines():
         assert re.match(r"ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=\w+ subject=", line)
+
+
+def test_a_log_that_cannot_be_written_has_no_torn_lines_and_says_how_many_are_lost(daemon):
+    """A limit of the size of files is to the daemon what a full disk is."""
+
+    def reload(keep):
+        config_file(daemon, f"[jobs]\nkeep = {keep}\n")
+        daemon.run("reload")
+        assert wait_until(lambda: config_shown(daemon)["jobs.keep"]["value"] == str(keep))
+
+    pid = daemon.start()
+    for keep in range(1, 11):
+        reload(keep)
+    # By now it is tired of saying that it has read the file again.
+    before = daemon.log.read_bytes()
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (len(before) + 20, resource.RLIM_INFINITY))
+    reload(99)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    reload(100)
+    log = daemon.log.read_bytes()
+    assert log.startswith(before)
+    after = log[len(before):].decode()
+    assert "keep: 99 instead of" not in after and "keep: 100 instead of 99" in after
+    assert re.search(r"msg=\"lines that could not be written: \d\"", after)
+    for line in after.splitlines():
+        assert re.match(r"ts=\S+Z level=\w+ subject=", line)
 
 
 # ---- systemd ----
