@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/jobs/submission.h"
 
@@ -179,4 +180,31 @@ int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CON
     if (rc == 0)
         snprintf(reason, CONTROL_REASON_SIZE, "there is no job %s", name);
     return rc == 1 ? 0 : -1;
+}
+
+/* ---- the daemon ---- */
+
+static uint64_t memory_used(void)
+{
+    unsigned long long size, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
+        resident = 0;
+    fclose(file);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void inquiry_figures(const struct jobs *jobs, C4p__DaemonStatus *status)
+{
+    struct jobs_figures figures = jobs_figures(jobs);
+
+    status->pes = figures.slots;
+    status->pes_used = figures.used;
+    status->queued = figures.queued;
+    status->running = figures.running;
+    status->sessions = figures.sessions;
+    status->rss = memory_used();
 }

@@ -21,4 +21,7 @@ struct inquiry {
 int inquiry_list(struct inquiry *inquiry, const C4p__List *list, char reason[CONTROL_REASON_SIZE]);
 int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CONTROL_REASON_SIZE]);
 
+/* What of a status is the jobs', and the memory that this process has. */
+void inquiry_figures(const struct jobs *jobs, C4p__DaemonStatus *status);
+
 #endif

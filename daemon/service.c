@@ -452,33 +452,6 @@ static int serve_find(void *context, struct control_peer *peer, const C4p__Reque
     return inquiry_find(&inquiry, request->find, reason);
 }
 
-static uint64_t memory_used(void)
-{
-    unsigned long long size, resident = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(file);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static void status_count(struct service *service, C4p__DaemonStatus *status)
-{
-    struct jobs_figures figures = jobs_figures(service->jobs);
-
-    status->pes = figures.slots;
-    status->pes_used = figures.used;
-    status->queued = figures.queued;
-    status->running = figures.running;
-    status->sessions = figures.sessions;
-    status->clients = control_count(service->control);
-    status->max_clients = service->settings.max_clients;
-    status->refused = control_refused(service->control) + attach_refused(service->attach);
-}
-
 static int serve_status(void *context, struct control_peer *peer, const C4p__Request *request,
                         char reason[CONTROL_REASON_SIZE])
 {
@@ -488,14 +461,16 @@ static int serve_status(void *context, struct control_peer *peer, const C4p__Req
     char *troubles[MAX_TROUBLES + 1];
 
     (void)reason;
-    status_count(service, &status);
+    inquiry_figures(service->jobs, &status);
+    status.clients = control_count(service->control);
+    status.max_clients = service->settings.max_clients;
+    status.refused = control_refused(service->control) + attach_refused(service->attach);
     status.version = (char *)(uintptr_t)service->settings.version;
     status.host = (char *)(uintptr_t)service->place->host;
     status.pid = (uint32_t)getpid();
     status.started = (uint64_t)service->started;
     status.state_dir.data = (uint8_t *)(uintptr_t)state_dir;
     status.state_dir.len = state_dir != NULL ? strlen(state_dir) : 0;
-    status.rss = memory_used();
     status.draining = service->draining;
     status.troubles = troubles;
     if (*jobs_trouble(service->jobs) != '\0')

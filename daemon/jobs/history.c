@@ -312,25 +312,32 @@ void history_trim(struct jobs *jobs)
         store_failed(jobs, error);
 }
 
+/* For scandir(): what has another name is not ours to remove. */
+static int is_job(const struct dirent *entry)
+{
+    uint64_t low, high;
+
+    return control_id_parse(entry->d_name, &low, &high) && low == high;
+}
+
 void history_clean(struct jobs *jobs)
 {
     char path[PATH_MAX];
-    struct dirent *entry;
-    uint64_t low, high;
-    DIR *directory;
+    struct dirent **entries = NULL;
+    uint64_t id, same;
+    int count;
 
     snprintf(path, sizeof(path), "%.*s/" PLACE_JOBS, PATH_MAX - 32, jobs->state_dir);
-    directory = opendir(path);
-    while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        /* What has another name is not ours to remove. */
-        if (!control_id_parse(entry->d_name, &low, &high) || low != high || row_exists(jobs, low))
-            continue;
-        log_write(LOG_INFO, "jobs", "the output of job %s, which nobody remembers, is removed",
-                  entry->d_name);
-        transcript_remove(output_directory(jobs, low, path));
+    count = scandir(path, &entries, is_job, alphasort);
+    for (int i = 0; i < count; i++) {
+        if (control_id_parse(entries[i]->d_name, &id, &same) && !row_exists(jobs, id)) {
+            log_write(LOG_INFO, "jobs", "the output of job %s, which nobody remembers, is removed",
+                      entries[i]->d_name);
+            transcript_remove(output_directory(jobs, id, path));
+        }
+        free(entries[i]);
     }
-    if (directory != NULL)
-        closedir(directory);
+    free(entries);
 }
 
 /* ---- recovery ---- */

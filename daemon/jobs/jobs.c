@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 
 #include <utlist.h>
 
@@ -20,9 +18,7 @@
 
 #define RETRY_SECONDS 3
 
-static int refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static int refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
+int jobs_refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
 {
     va_list arguments;
 
@@ -32,7 +28,7 @@ static int refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
     return -1;
 }
 
-static const char *id_text(uint64_t id)
+const char *jobs_id_text(uint64_t id)
 {
     static char text[CONTROL_ID_CHARS + 1];
 
@@ -100,7 +96,7 @@ static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_e
     entry_set_end(entry, end, clock_day_ms());
     if (jobs->store != NULL && store_end(jobs->store, &entry->record, error) != 0)
         store_failed(jobs, error);
-    log_write(LOG_INFO, "jobs", "job %s %s, code %d%s%s", id_text(entry->id),
+    log_write(LOG_INFO, "jobs", "job %s %s, code %d%s%s", jobs_id_text(entry->id),
               job_state_name(end->state), end->exit_code, *end->message ? ": " : "", end->message);
     if (entry->held > 0)
         queue_release(jobs->queue, entry->held);
@@ -113,9 +109,8 @@ static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_e
     jobs->listener.ended(jobs->listener.context, entry->id);
 }
 
-/* The same for one that has no PEs: none yet, or none that could be started. */
-static void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
-                                int exit_code, const char *message)
+void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
+                         int exit_code, const char *message)
 {
     const struct job_end end = {
         .state = state, .exit_code = exit_code, .message = message, .tail = "", .text = ""};
@@ -185,7 +180,7 @@ static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
     struct transcript *transcript = entry_transcript(jobs, entry);
 
     if (transcript == NULL)
-        return refuse(error, "cannot make the job's transcript: %s", strerror(errno));
+        return jobs_refuse(error, "cannot make the job's transcript: %s", strerror(errno));
     if (submission_init(&submission, submit, error) != 0)
         return -1;
     remains_mark(&jobs->remains, entry->id, mark);
@@ -212,7 +207,7 @@ static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry,
     free(request);
     if (submit == NULL)
         snprintf(error, STORE_ERROR_SIZE, "job %s: what was stored of it makes no sense",
-                 id_text(entry->id));
+                 jobs_id_text(entry->id));
     return submit;
 }
 
@@ -321,139 +316,6 @@ static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
         jobs->listener.queue_moved(jobs->listener.context);
 }
 
-/* ---- submission ---- */
-
-static uint32_t cores_count(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
-        return 1;
-    return (uint32_t)CPU_COUNT(&set);
-}
-
-static int id_make(struct jobs *jobs, uint64_t *id)
-{
-    do {
-        if (getrandom(id, sizeof(*id), 0) != sizeof(*id))
-            return -1;
-        *id &= (UINT64_C(1) << CONTROL_ID_BITS) - 1;
-    } while (*id == 0 || entry_find(jobs, *id) != NULL || row_exists(jobs, *id));
-    return 0;
-}
-
-/* The record of a new job; what it points to is the caller's. */
-static int record_make(struct jobs *jobs, struct store_job *record, const C4p__Submit *submit,
-                       const char *name, bool session, void *request, size_t size)
-{
-    *record = (struct store_job){
-        .state = JOB_QUEUED,
-        .session = session,
-        .pes = submit->pes,
-        .priority = submit->priority,
-        .submitted = clock_day_ms(),
-        .name = name,
-        .message = "",
-        .tail = "",
-        .text = "",
-        .request = request,
-        .request_size = size,
-    };
-    if (jobs->settings.slots == 0 && record->pes == 0)
-        record->pes = cores_count();
-    if (submit->key.len == CONTROL_KEY_SIZE)
-        memcpy(record->key, submit->key.data, CONTROL_KEY_SIZE);
-    else if (getrandom(record->key, CONTROL_KEY_SIZE, 0) != CONTROL_KEY_SIZE)
-        return -1;
-    return id_make(jobs, &record->id);
-}
-
-/* Stored and queued: from here on the job exists. */
-static int record_accept(struct jobs *jobs, struct store_job *record, char reason[JOBS_REASON_SIZE])
-{
-    struct entry *entry = entry_create(jobs, record);
-
-    if (entry == NULL)
-        return refuse(reason, "the daemon is out of memory");
-    if (jobs->store == NULL) {
-        record->order = ++jobs->last_order;
-    } else if (store_submit(jobs->store, record, reason) != 0) {
-        entry_destroy(jobs, entry);
-        return -1;
-    }
-    entry->record.order = record->order;
-    if (record->session)
-        jobs->sessions++;
-    log_write(LOG_INFO, "jobs", "job %s queued: %s", id_text(record->id), record->name);
-    if (queue_add(jobs->queue, record->id, record->order, record->pes, record->priority) != 0)
-        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
-    turn_soon(jobs);
-    return 0;
-}
-
-static int record_submit(struct jobs *jobs, const C4p__Submit *submit, const char *name,
-                         bool session, uint64_t *id, char reason[JOBS_REASON_SIZE])
-{
-    size_t size = c4p__submit__get_packed_size(submit);
-    uint8_t *request = malloc(size + 1);
-    struct store_job record;
-    int rc;
-
-    if (request == NULL)
-        return refuse(reason, "the daemon is out of memory");
-    c4p__submit__pack(submit, request);
-    if (record_make(jobs, &record, submit, name, session, request, size) != 0)
-        rc = refuse(reason, "the system has no random numbers: %s", strerror(errno));
-    else
-        rc = record_accept(jobs, &record, reason);
-    *id = record.id;
-    free(request);
-    return rc;
-}
-
-/* What can be refused before anything is read or made. */
-static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reason[JOBS_REASON_SIZE])
-{
-    if (submit->key.len != 0 && submit->key.len != CONTROL_KEY_SIZE)
-        return refuse(reason, "the key of a submission has %d bytes, not %zu", CONTROL_KEY_SIZE,
-                      submit->key.len);
-    if (jobs->draining)
-        return refuse(reason, "the daemon is stopping and takes no more jobs");
-    if (queue_length(jobs->queue) >= jobs->settings.queue_limit)
-        return refuse(reason, "%u jobs wait already, which is the limit: try again later",
-                      queue_length(jobs->queue));
-    if (jobs->store != NULL && store_accepts(jobs->store, reason) != 0) {
-        store_failed(jobs, reason);
-        return -1;
-    }
-    return 0;
-}
-
-int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
-                char reason[JOBS_REASON_SIZE])
-{
-    struct submission submission;
-    int rc;
-
-    *id = 0;
-    if (submit->key.len == CONTROL_KEY_SIZE) {
-        if (key_find(jobs, submit->key.data, id, reason) != 0)
-            return -1;
-        if (*id != 0)
-            return 0;
-    }
-    if (submit_check(jobs, submit, reason) != 0 ||
-        submission_init(&submission, submit, reason) != 0)
-        return -1;
-    if (session && submit->name.len == 0)
-        submission.name[0] = '\0';
-    rc = job_check(&submission.request, reason);
-    if (rc == 0)
-        rc = record_submit(jobs, submit, submission.name, session, id, reason);
-    submission_free(&submission);
-    return rc;
-}
-
 /* ---- what can be done to a job ---- */
 
 /* A job that is not over; else a sentence. */
@@ -465,9 +327,9 @@ static struct entry *entry_open(struct jobs *jobs, uint64_t id, char reason[JOBS
     if (entry != NULL && !job_state_final(entry->record.state))
         return entry;
     if (!jobs_state(jobs, id, &state, reason))
-        refuse(reason, "there is no job %s", id_text(id));
+        jobs_refuse(reason, "there is no job %s", jobs_id_text(id));
     else
-        refuse(reason, "job %s is over: %s", id_text(id), job_state_name(state));
+        jobs_refuse(reason, "job %s is over: %s", jobs_id_text(id), job_state_name(state));
     return NULL;
 }
 
@@ -492,7 +354,7 @@ int jobs_close(struct jobs *jobs, uint64_t id, const char *why, char reason[JOBS
     if (entry == NULL)
         return -1;
     if (!entry->record.session)
-        return refuse(reason, "job %s is no session: cancel it", id_text(id));
+        return jobs_refuse(reason, "job %s is no session: cancel it", jobs_id_text(id));
     if (entry->job != NULL)
         job_close(entry->job, why);
     else if (queue_remove(jobs->queue, id))
@@ -509,9 +371,10 @@ int jobs_input(struct jobs *jobs, uint64_t id, const void *data, size_t size, bo
     if (entry == NULL)
         return -1;
     if (entry->job == NULL)
-        return refuse(reason, "job %s has not started: there is no credit for input", id_text(id));
+        return jobs_refuse(reason, "job %s has not started: there is no credit for input",
+                           jobs_id_text(id));
     if (job_input(entry->job, data, size, eof) != 0)
-        return refuse(reason, "%zu bytes of input are more than there is credit for", size);
+        return jobs_refuse(reason, "%zu bytes of input are more than there is credit for", size);
     return 0;
 }
 

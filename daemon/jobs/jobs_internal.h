@@ -1,5 +1,6 @@
 /*
- * What jobs.c (from the submission to the end) and history.c (what is remembered) share.
+ * What the parts of jobs.h share: submit.c (how a job comes in), jobs.c (how it starts and ends),
+ * history.c (what is remembered of it) and describe.c (how that is told).
  */
 #ifndef C4P_DAEMON_JOBS_JOBS_INTERNAL_H
 #define C4P_DAEMON_JOBS_JOBS_INTERNAL_H
@@ -86,6 +87,15 @@ int history_recover(struct jobs *jobs, char error[STORE_ERROR_SIZE]);
 void history_trim(struct jobs *jobs);
 /* Remove the output of jobs that nobody remembers. */
 void history_clean(struct jobs *jobs);
+
+/* A sentence; returns -1. */
+int jobs_refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* An id as text, good until the next call. */
+const char *jobs_id_text(uint64_t id);
+/* The end of a job that has no PEs: none yet, or none that could be started. */
+void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
+                         int exit_code, const char *message);
 
 /* Let jobs start and be buried, soon. */
 void turn_soon(struct jobs *jobs);

@@ -157,31 +157,32 @@ static uint64_t mark_of(const struct remains *remains, pid_t pid)
 
 /* ---- killing ---- */
 
-static bool is_ours(int proc, const char *name)
+/* For scandir(): processes of ours but this one. */
+static int is_ours(const struct dirent *entry)
 {
+    pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
     struct stat status;
+    char path[64];
 
-    return fstatat(proc, name, &status, 0) == 0 && status.st_uid == getuid();
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    return pid > 1 && pid != getpid() && stat(path, &status) == 0 && status.st_uid == getuid();
 }
 
 /* Kill all that are there now; the number of them. */
 static unsigned round_kill(const struct remains *remains)
 {
-    DIR *proc = opendir("/proc");
-    struct dirent *entry;
+    struct dirent **entries = NULL;
+    int count = scandir("/proc", &entries, is_ours, alphasort);
     unsigned killed = 0;
 
-    while (proc != NULL && (entry = readdir(proc)) != NULL) {
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+    for (int i = 0; i < count; i++) {
+        pid_t pid = (pid_t)strtol(entries[i]->d_name, NULL, 10);
 
-        if (pid <= 1 || pid == getpid() || !is_ours(dirfd(proc), entry->d_name) ||
-            mark_of(remains, pid) == 0)
-            continue;
-        if (kill(pid, SIGKILL) == 0)
+        if (mark_of(remains, pid) != 0 && kill(pid, SIGKILL) == 0)
             killed++;
+        free(entries[i]);
     }
-    if (proc != NULL)
-        closedir(proc);
+    free(entries);
     return killed;
 }
 

@@ -1,0 +1,143 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "daemon/clock.h"
+#include "daemon/jobs/jobs_internal.h"
+#include "daemon/jobs/submission.h"
+#include "daemon/log.h"
+
+static uint32_t cores_count(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
+        return 1;
+    return (uint32_t)CPU_COUNT(&set);
+}
+
+static int id_make(struct jobs *jobs, uint64_t *id)
+{
+    do {
+        if (getrandom(id, sizeof(*id), 0) != sizeof(*id))
+            return -1;
+        *id &= (UINT64_C(1) << CONTROL_ID_BITS) - 1;
+    } while (*id == 0 || entry_find(jobs, *id) != NULL || row_exists(jobs, *id));
+    return 0;
+}
+
+/* The record of a new job; what it points to is the caller's. */
+static int record_make(struct jobs *jobs, struct store_job *record, const C4p__Submit *submit,
+                       const char *name, bool session, void *request, size_t size)
+{
+    *record = (struct store_job){
+        .state = JOB_QUEUED,
+        .session = session,
+        .pes = submit->pes,
+        .priority = submit->priority,
+        .submitted = clock_day_ms(),
+        .name = name,
+        .message = "",
+        .tail = "",
+        .text = "",
+        .request = request,
+        .request_size = size,
+    };
+    if (jobs->settings.slots == 0 && record->pes == 0)
+        record->pes = cores_count();
+    if (submit->key.len == CONTROL_KEY_SIZE)
+        memcpy(record->key, submit->key.data, CONTROL_KEY_SIZE);
+    else if (getrandom(record->key, CONTROL_KEY_SIZE, 0) != CONTROL_KEY_SIZE)
+        return -1;
+    return id_make(jobs, &record->id);
+}
+
+/* Stored and queued: from here on the job exists. */
+static int record_accept(struct jobs *jobs, struct store_job *record, char reason[JOBS_REASON_SIZE])
+{
+    struct entry *entry = entry_create(jobs, record);
+
+    if (entry == NULL)
+        return jobs_refuse(reason, "the daemon is out of memory");
+    if (jobs->store == NULL) {
+        record->order = ++jobs->last_order;
+    } else if (store_submit(jobs->store, record, reason) != 0) {
+        entry_destroy(jobs, entry);
+        return -1;
+    }
+    entry->record.order = record->order;
+    if (record->session)
+        jobs->sessions++;
+    log_write(LOG_INFO, "jobs", "job %s queued: %s", jobs_id_text(record->id), record->name);
+    if (queue_add(jobs->queue, record->id, record->order, record->pes, record->priority) != 0)
+        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
+    turn_soon(jobs);
+    return 0;
+}
+
+static int record_submit(struct jobs *jobs, const C4p__Submit *submit, const char *name,
+                         bool session, uint64_t *id, char reason[JOBS_REASON_SIZE])
+{
+    size_t size = c4p__submit__get_packed_size(submit);
+    uint8_t *request = malloc(size + 1);
+    struct store_job record;
+    int rc;
+
+    if (request == NULL)
+        return jobs_refuse(reason, "the daemon is out of memory");
+    c4p__submit__pack(submit, request);
+    if (record_make(jobs, &record, submit, name, session, request, size) != 0)
+        rc = jobs_refuse(reason, "the system has no random numbers: %s", strerror(errno));
+    else
+        rc = record_accept(jobs, &record, reason);
+    *id = record.id;
+    free(request);
+    return rc;
+}
+
+/* What can be refused before anything is read or made. */
+static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reason[JOBS_REASON_SIZE])
+{
+    if (submit->key.len != 0 && submit->key.len != CONTROL_KEY_SIZE)
+        return jobs_refuse(reason, "the key of a submission has %d bytes, not %zu",
+                           CONTROL_KEY_SIZE, submit->key.len);
+    if (jobs->draining)
+        return jobs_refuse(reason, "the daemon is stopping and takes no more jobs");
+    if (queue_length(jobs->queue) >= jobs->settings.queue_limit)
+        return jobs_refuse(reason, "%u jobs wait already, which is the limit: try again later",
+                           queue_length(jobs->queue));
+    if (jobs->store != NULL && store_accepts(jobs->store, reason) != 0) {
+        store_failed(jobs, reason);
+        return -1;
+    }
+    return 0;
+}
+
+int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
+                char reason[JOBS_REASON_SIZE])
+{
+    struct submission submission;
+    int rc;
+
+    *id = 0;
+    if (submit->key.len == CONTROL_KEY_SIZE) {
+        if (key_find(jobs, submit->key.data, id, reason) != 0)
+            return -1;
+        if (*id != 0)
+            return 0;
+    }
+    if (submit_check(jobs, submit, reason) != 0 ||
+        submission_init(&submission, submit, reason) != 0)
+        return -1;
+    if (session && submit->name.len == 0)
+        submission.name[0] = '\0';
+    rc = job_check(&submission.request, reason);
+    if (rc == 0)
+        rc = record_submit(jobs, submit, submission.name, session, id, reason);
+    submission_free(&submission);
+    return rc;
+}
