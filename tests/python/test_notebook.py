@@ -63,7 +63,7 @@ class Kernel:
 
     def begin(self, code):
         self.streams, self.idle, self.error = {}, False, None
-        self.request = self.client.execute(code, store_history=False)
+        self.request = self.client.execute(code, store_history=False, stop_on_error=False)
 
     def listen(self, until):
         """Take what the kernel shows until a condition holds."""
