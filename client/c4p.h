@@ -55,6 +55,12 @@ C4P_API struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms,
                                      char error[C4P_ERROR_SIZE]);
 /* NULL-safe. What was sent and has not left yet is dropped. */
 C4P_API void c4p_close(struct c4p_client *client);
+/*
+ * For a child of fork(): the client is its parent's. Lets go of the child's part of the connection,
+ * or the daemon would not see the parent die; nothing else may be done with a client in a child.
+ * Async-signal-safe.
+ */
+C4P_API void c4p_forget(struct c4p_client *client);
 
 /* Whether to look for a daemon that went away: true at first; for a private one never. */
 C4P_API void c4p_set_reconnect(struct c4p_client *client, bool reconnect);

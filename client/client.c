@@ -58,6 +58,14 @@ void c4p_close(struct c4p_client *client)
     errno = saved;
 }
 
+void c4p_forget(struct c4p_client *client)
+{
+    if (client == NULL || client->door < 0)
+        return;
+    close(client->door);
+    client->door = -1;
+}
+
 /* The link was tried: the client, or NULL with the sentence and errno. */
 static struct c4p_client *client_finish(struct c4p_client *client, int rc,
                                         char error[C4P_ERROR_SIZE])

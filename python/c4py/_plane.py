@@ -219,6 +219,12 @@ class Plane:
         if self._daemon is not None:
             self._daemon.wait()
 
+    def forget(self):
+        """In a forked child: the connection is the parent's, whose end the daemon has to see."""
+        self._client.forget()
+        os.close(self._bell)
+        os.close(self._ringer)
+
     def _ring(self):
         try:
             os.write(self._ringer, b'!')

@@ -512,6 +512,7 @@ def _after_fork():
     global _current
     if _current is not None:
         classes.announce_to(None)
+        _current._plane.forget()
         _current = None
 
 

@@ -144,6 +144,16 @@ static PyObject *client_close(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *client_forget(PyObject *object, PyObject *unused)
+{
+    Client *self = (Client *)object;
+
+    (void)unused;
+    if (self->owner != getpid())
+        c4p_forget(self->client);
+    Py_RETURN_NONE;
+}
+
 static void client_dealloc(PyObject *object)
 {
     Client *self = (Client *)object;
@@ -290,6 +300,9 @@ static PyMethodDef own_methods[] = {
      "Enter a session that runs: (endpoint, descriptor of the segment, of the router's eventfd)."},
     {"set_reconnect", client_set_reconnect, METH_O,
      "set_reconnect(reconnect)\n--\n\nWhether to look for a daemon that went away."},
+    {"forget", client_forget, METH_NOARGS,
+     "forget()\n--\n\n"
+     "In a forked child: let go of the connection, so that the daemon sees the parent's end."},
     {"close", client_close, METH_NOARGS, "close()\n--\n\nLeave the daemon; any number of times."},
     {NULL, NULL, 0, NULL}};
 

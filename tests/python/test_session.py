@@ -3,6 +3,8 @@
 Each test runs a client, a program of its own, whose assertions are the test's.
 """
 
+import os
+import pathlib
 import signal
 
 import pytest
@@ -567,8 +569,6 @@ session.close()
     (daemon,) = wait_until(lambda: children(client.process.pid))
     pes = children(daemon)
     assert len(pes) == 2
-    import os
-
     os.kill(daemon, signal.SIGKILL)
     client.succeeds()
 
@@ -643,6 +643,23 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert len(waiters.pid(ret=True).get()) == 2
 """)
+
+
+def test_a_child_that_outlives_a_killed_client_does_not_keep_its_session(start_client):
+    client = start_client(WAITING + """
+child = os.fork()
+if child == 0:
+    input()
+    os._exit(0)
+print(child, *waiters.pid(ret=True).get(), flush=True)
+waiters.stay(ret=True).get()
+""")
+    assert client.says("\n")
+    child, *pes = map(int, client.out.split())
+    client.signal(signal.SIGKILL)
+    assert wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pes))
+    assert pathlib.Path(f"/proc/{child}").exists()
+    client.go_on()
 
 
 def test_twenty_sessions_leave_no_descriptors_mappings_or_threads(run_client):
