@@ -281,6 +281,40 @@ def test_the_time_to_drain_can_be_cut_short(daemon, submit, tmp_path, how):
     assert job(daemon, name)["state"] == "cancelled"
 
 
+def test_who_follows_a_job_hears_of_its_end_before_the_daemon_goes(daemon, tmp_path):
+    daemon.start()
+    never = tmp_path / "never"
+    program = tmp_path / "program.py"
+    program.write_text(waiting_for(never))
+    follower = subprocess.Popen(
+        [C4PY, "submit", "-n", "1", "--exec", "--", sys.executable, program],
+        env=daemon.environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert wait_until(pathlib.Path(f"{never}.runs").exists)
+    assert daemon.run("stop", "--now").returncode == 0
+    _, said = follower.communicate(timeout=30)
+    assert follower.returncode == 130
+    assert said == "c4py: the job was cancelled: the daemon was stopped\n"
+
+
+def test_who_waits_for_a_job_does_not_notice_a_restart(daemon, submit, tmp_path):
+    daemon.start("--pes", 1)
+    go = tmp_path / "go"
+    submit(waiting_for(go))
+    assert wait_until(pathlib.Path(f"{go}.runs").exists)
+    follower = subprocess.Popen(
+        [C4PY, "submit", "-n", "1", "--name", "second", "--exec", "--", "echo", "it ran"],
+        env=daemon.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    assert daemon.logged("queued: second")
+    restart = subprocess.Popen([C4PD, "restart", "--state-dir", daemon.state, "--pes", "1"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert daemon.logged("takes and starts no more jobs")
+    go.touch()
+    assert restart.wait(60) == 0
+    out, _ = follower.communicate(timeout=60)
+    assert (follower.returncode, out) == (0, "it ran\n")
+
+
 def test_a_job_gets_the_mask_and_the_limits_of_who_started_the_daemon(daemon, submit, tmp_path):
     previous = os.umask(0o027)
     try:
