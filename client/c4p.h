@@ -5,7 +5,7 @@
  * becomes readable when there may be something to do, then c4p_next() returns one event after the
  * other until there is none; wait for the descriptor only when c4p_next() has returned 0 after the
  * last call of any other function here. Nothing blocks but c4p_attach(), c4p_adopt(), c4p_wait(),
- * c4p_segment() and c4p_close(). A client belongs to one thread.
+ * c4p_segment(), c4p_bridge() and the closing ones. A client belongs to one thread.
  *
  *   struct c4p_client *client = c4p_attach(NULL, "name", 10000, error);
  *   c4p_submit(client, &job); // answered by C4P_EVENT_ACCEPTED or C4P_EVENT_REFUSED
@@ -164,6 +164,18 @@ C4P_API int64_t c4p_end(struct c4p_client *client, uint64_t job);
  */
 C4P_API int c4p_segment(struct c4p_client *client, uint64_t job, uint32_t *endpoint,
                         int *segment_fd, int *wake_fd, char error[C4P_ERROR_SIZE]);
+
+/*
+ * The same for a client that cannot or must not map the job's segment: a private segment, and a
+ * thread that moves messages between it and the daemon until c4p_bridge_close(), which first waits,
+ * for a time, until all that was sent has arrived. Close the bridge before its client.
+ */
+struct c4p_bridge;
+C4P_API int c4p_bridge(struct c4p_client *client, uint64_t job, struct c4p_bridge **bridge,
+                       uint32_t *endpoint, int *segment_fd, int *wake_fd,
+                       char error[C4P_ERROR_SIZE]);
+/* NULL-safe. */
+C4P_API void c4p_bridge_close(struct c4p_bridge *bridge);
 
 /* ---- events ---- */
 

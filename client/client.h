@@ -4,6 +4,7 @@
  *   client.c   its life, c4p_next() and c4p_wait()
  *   link.c     the way to the daemon, there and again: a state and a timer
  *   door.c     the Unix socket: tickets and segments
+ *   bridge.c   a private segment, and the thread that moves messages
  *   request.c  what was asked and has no answer yet
  *   follow.c   jobs whose events come, and what of their output is dealt with
  *   event.c    messages as events
@@ -132,6 +133,11 @@ int door_knock(int fd, const char *name);
 /* A packet: a Door and (fds not NULL) its descriptors, or -1. NULL with errno: 0 at the end, EAGAIN,
  * EBADMSG. */
 C4p__Door *door_take(int fd, int fds[2]);
+
+/* Ask to be let into a job, and wait for the answer: one that does not refuse, and (fds not NULL) two
+ * descriptors. NULL with a sentence. */
+C4p__Door *door_ask(struct c4p_client *client, const C4p__Segment *segment, int fds[2],
+                    char error[C4P_ERROR_SIZE]);
 
 /* ---- request.c ---- */
 

@@ -171,49 +171,60 @@ static C4p__Door *answer_await(int fd, int fds[2])
     }
 }
 
-static int segment_check(const C4p__Door *door, const int fds[2], char error[C4P_ERROR_SIZE])
+static int segment_check(const C4p__Door *door, const int *fds, char error[C4P_ERROR_SIZE])
 {
     if (door->refused[0] != '\0')
         snprintf(error, C4P_ERROR_SIZE, "the daemon refuses: %.400s", door->refused);
-    else if (fds[0] < 0 || fds[1] < 0)
+    else if (fds != NULL && (fds[0] < 0 || fds[1] < 0))
         snprintf(error, C4P_ERROR_SIZE,
                  "the daemon has sent no descriptors: this process has "
                  "too many open files, or the daemon is of another release");
     else
         return 0;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; fds != NULL && i < 2; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     return -1;
 }
 
-int c4p_segment(struct c4p_client *client, uint64_t job, uint32_t *endpoint, int *segment_fd,
-                int *wake_fd, char error[C4P_ERROR_SIZE])
+C4p__Door *door_ask(struct c4p_client *client, const C4p__Segment *segment, int fds[2],
+                    char error[C4P_ERROR_SIZE])
 {
-    C4p__Segment segment = C4P__SEGMENT__INIT;
     C4p__Door *door = NULL;
-    int fds[2] = {-1, -1}, rc;
 
-    segment.job = job;
     if (client->link != LINK_UP || client->door < 0) {
         snprintf(error, C4P_ERROR_SIZE, "there is no connection to the daemon");
-        return -1;
+        return NULL;
     }
-    if (knock_send(client->door, C4P__KNOCK__BODY_SEGMENT, &segment) == 0)
+    if (knock_send(client->door, C4P__KNOCK__BODY_SEGMENT, (void *)(uintptr_t)segment) == 0)
         door = answer_await(client->door, fds);
     if (door == NULL) {
         snprintf(error, C4P_ERROR_SIZE, "no answer from the daemon: %s",
                  errno == 0 ? "it is gone" : strerror(errno));
         /* A late answer would be taken for that of the next question. */
         shutdown(client->door, SHUT_RDWR);
-        return -1;
+        return NULL;
     }
-    rc = segment_check(door, fds, error);
-    if (rc == 0) {
-        *endpoint = door->endpoint;
-        *segment_fd = fds[0];
-        *wake_fd = fds[1];
-    }
+    if (segment_check(door, fds, error) == 0)
+        return door;
     c4p__door__free_unpacked(door, NULL);
-    return rc;
+    return NULL;
+}
+
+int c4p_segment(struct c4p_client *client, uint64_t job, uint32_t *endpoint, int *segment_fd,
+                int *wake_fd, char error[C4P_ERROR_SIZE])
+{
+    C4p__Segment segment = C4P__SEGMENT__INIT;
+    int fds[2] = {-1, -1};
+    C4p__Door *door;
+
+    segment.job = job;
+    door = door_ask(client, &segment, fds, error);
+    if (door == NULL)
+        return -1;
+    *endpoint = door->endpoint;
+    *segment_fd = fds[0];
+    *wake_fd = fds[1];
+    c4p__door__free_unpacked(door, NULL);
+    return 0;
 }

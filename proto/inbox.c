@@ -18,7 +18,8 @@ static void sleeper_wake(const struct segment *segment, uint32_t slot)
 {
     uint64_t one = 1;
 
-    if (slot == segment_router_slot(segment)) {
+    if (slot == segment_router_slot(segment) ||
+        atomic_load_explicit(&segment_endpoint(segment, slot)->remote, memory_order_relaxed) != 0) {
         if (segment->router_wake >= 0)
             while (write(segment->router_wake, &one, sizeof(one)) < 0 && errno == EINTR)
                 continue;

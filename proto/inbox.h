@@ -12,7 +12,8 @@
  *
  * 0 means empty. 1 (INBOX_ASLEEP; block offsets are multiples of 64) means
  * empty with the consumer asleep: who replaces a 1 wakes it, by futex, or by
- * the eventfd when the consumer is the node's router. A producer killed after
+ * the eventfd when the consumer is the node's router, for itself or for a
+ * client that does not map the segment. A producer killed after
  * the exchange and before the wake leaves a sleeper with mail; c4pd notices
  * the death of every PE and wakes the rest (inbox_wake).
  */

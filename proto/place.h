@@ -14,6 +14,7 @@
 /* In the state directory. */
 #define PLACE_ATTACH "attach"   /* Unix socket, SOCK_SEQPACKET */
 #define PLACE_CONTROL "control" /* ZeroMQ's, ipc:// */
+#define PLACE_DATA "data"       /* ZeroMQ's too: messages of clients that map no segment */
 #define PLACE_LOCK "lock"       /* held by the daemon (flock) for as long as it lives */
 #define PLACE_PID "c4pd.pid"    /* its process id, true while the lock is held */
 #define PLACE_LOG "c4pd.log"    /* when it runs in the background */

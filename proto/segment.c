@@ -14,7 +14,7 @@ int geometry_complete(struct segment_geometry *g)
 {
     uint64_t control;
 
-    if (g->local_pes == 0 || g->local_pes > SEGMENT_MAX_PES || g->pes < g->local_pes ||
+    if (g->local_pes > SEGMENT_MAX_PES || g->pes == 0 || g->pes < g->local_pes ||
         g->pes >= C4P_ROUTER || g->first_pe > g->pes - g->local_pes || g->nodes == 0 ||
         g->node >= g->nodes || g->region_size < SEGMENT_MIN_REGION ||
         g->region_size > SEGMENT_MAX_REGION || g->region_size % SEGMENT_REGION_ALIGN != 0) {

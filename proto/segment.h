@@ -16,6 +16,10 @@
  * known by its target. The router says who sits there (`address`), and cleans
  * up behind who left without doing so.
  *
+ * A client that does not map the job's segment has a private one, of the job's shape but without
+ * PEs (local_pes 0): all that it sends is for elsewhere, and goes to the router's slot, from where
+ * a thread moves it on (stream.h).
+ *
  * Any process of the job can write anywhere in its mapping. So the geometry is
  * copied out and checked once when mapping, all offsets are checked against
  * that copy, and c4pd trusts nothing else.
@@ -39,6 +43,9 @@
 #define SEGMENT_REGION_ALIGN (2u << 20)
 #define SEGMENT_MIN_REGION (4u << 20)
 #define SEGMENT_MAX_REGION (1ull << 38) /* region.c counts its 64-byte granules in 32 bits */
+/* Of the router's region, kept for its own messages: what a client sends that does not map the segment
+ * is smaller than a region by that. */
+#define SEGMENT_ROUTER_RESERVE (256u << 10)
 #define CACHE_LINE 64
 
 /* Shape of a segment: what its maker decides. Everything else follows from it. */
@@ -83,7 +90,8 @@ struct segment_endpoint {
     _Atomic uint64_t handed;   /* blocks of its region that it gave to others ... */
     _Atomic uint64_t returned; /* ... and those that it got back */
     _Atomic uint64_t mail;     /* next of the messages that it has taken from its inbox; 0: none */
-    uint64_t reserved1;
+    _Atomic uint32_t remote; /* 1: the client does not map the segment, the router takes its mail */
+    uint32_t reserved1;
 };
 
 _Static_assert(sizeof(struct segment_endpoint) == 256, "an endpoint slot is 256 bytes");

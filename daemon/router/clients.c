@@ -23,8 +23,7 @@ static struct segment_endpoint *place_endpoint(const struct router_clients *clie
 
 /* ---- giving back ---- */
 
-/* A message that nobody will read: its block, and its part of a shared body. */
-static void message_give_back(struct router_clients *clients, uint64_t offset)
+void router_clients_give_back(struct router_clients *clients, uint64_t offset)
 {
     const struct segment *segment = clients->segment;
     uint64_t body = *(const volatile uint64_t *)&segment_block(segment, offset)->body;
@@ -41,7 +40,7 @@ static void chain_give_back(struct router_clients *clients, uint64_t offset)
     for (uint64_t count = 0; count < clients->longest && offset != 0; count++) {
         uint64_t next = inbox_next(clients->segment, offset);
 
-        message_give_back(clients, offset);
+        router_clients_give_back(clients, offset);
         offset = next;
     }
 }
@@ -94,7 +93,7 @@ void router_clients_clean(struct router_clients *clients)
 /* ---- coming and going ---- */
 
 /* `sent` and `processed` go on from where they are: quiescence needs the sums of all times. */
-static void place_prepare(struct segment_endpoint *endpoint, uint32_t address)
+static void place_prepare(struct segment_endpoint *endpoint, uint32_t address, bool remote)
 {
     atomic_store(&endpoint->inbox, 0);
     atomic_store(&endpoint->timers, 0);
@@ -102,11 +101,12 @@ static void place_prepare(struct segment_endpoint *endpoint, uint32_t address)
     atomic_store(&endpoint->quiescence_wanted, 0);
     atomic_store(&endpoint->handed, 0);
     atomic_store(&endpoint->returned, 0);
+    atomic_store(&endpoint->remote, remote);
     atomic_store(&endpoint->status, ENDPOINT_ATTACHED);
     atomic_store(&endpoint->address, address);
 }
 
-uint32_t router_clients_enter(struct router_clients *clients)
+uint32_t router_clients_enter(struct router_clients *clients, bool remote)
 {
     router_clients_clean(clients);
     for (uint32_t i = 0; i < SEGMENT_CLIENT_SLOTS; i++) {
@@ -116,7 +116,7 @@ uint32_t router_clients_enter(struct router_clients *clients)
             continue;
         place->endpoint = C4P_CLIENT | place->next;
         place->next += SEGMENT_CLIENT_SLOTS;
-        place_prepare(place_endpoint(clients, i), place->endpoint);
+        place_prepare(place_endpoint(clients, i), place->endpoint, remote);
         return place->endpoint;
     }
     errno = ENOSPC;
@@ -131,6 +131,7 @@ void router_clients_leave(struct router_clients *clients, uint32_t endpoint)
         return;
     clients->places[i].endpoint = 0;
     atomic_store(&place_endpoint(clients, i)->address, 0);
+    atomic_store(&place_endpoint(clients, i)->remote, 0);
     atomic_store(&place_endpoint(clients, i)->quiescence_wanted, 0);
     atomic_store(&place_endpoint(clients, i)->status, ENDPOINT_ABSENT);
     place_clean(clients, i);

@@ -36,11 +36,13 @@ struct router_clients {
 void router_clients_init(struct router_clients *clients, const struct segment *segment,
                          struct region_returns *returns, uint64_t longest);
 
-/* The endpoint of a new client, or 0 with errno ENOSPC. */
-uint32_t router_clients_enter(struct router_clients *clients);
+/* The endpoint of a new client, or 0 with errno ENOSPC. `remote`: it does not map the segment. */
+uint32_t router_clients_enter(struct router_clients *clients, bool remote);
 /* It is gone. An endpoint that is not there is ignored. */
 void router_clients_leave(struct router_clients *clients, uint32_t endpoint);
 /* Take in what came late; to be called now and then. */
 void router_clients_clean(struct router_clients *clients);
+/* A message at a valid offset is done with: give its block, and its part of a shared body, back. */
+void router_clients_give_back(struct router_clients *clients, uint64_t offset);
 
 #endif

@@ -23,6 +23,8 @@ struct router {
     struct region *region;
     struct region_returns returns;
     struct router_clients clients;
+    struct router_remotes remotes;
+    uint64_t *stops; /* a block for each PE's C4P_STOP: room for it there must be, whatever comes */
     struct event *wake;
     struct event *again; /* the rest of the messages, when others had their turn */
     struct event *look;
@@ -57,6 +59,20 @@ static int router_events_create(struct router *router, struct event_base *base)
     return 0;
 }
 
+_Static_assert(SEGMENT_MAX_PES * 128 < SEGMENT_ROUTER_RESERVE, "the smallest blocks, for all PEs");
+
+static int stops_reserve(struct router *router)
+{
+    uint32_t pes = router->segment.geometry.local_pes;
+
+    router->stops = calloc(pes + 1, sizeof(*router->stops));
+    if (router->stops == NULL)
+        return -1;
+    for (uint32_t slot = 0; slot < pes; slot++)
+        router->stops[slot] = region_alloc(router->region, C4P_ENVELOPE_SIZE);
+    return 0;
+}
+
 struct router *router_create(struct event_base *base, struct segment_geometry *geometry,
                              const struct router_listener *listener)
 {
@@ -73,13 +89,14 @@ struct router *router_create(struct event_base *base, struct segment_geometry *g
     router->longest = geometry->slots * (geometry->region_size / C4P_ENVELOPE_SIZE);
     router->region = region_create(&router->segment, segment_router_slot(&router->segment));
     if (router->region == NULL || region_returns_init(&router->returns, &router->segment) != 0 ||
-        router_events_create(router, base) != 0) {
+        stops_reserve(router) != 0 || router_events_create(router, base) != 0) {
         saved = errno;
         router_destroy(router);
         errno = saved;
         return NULL;
     }
     router_clients_init(&router->clients, &router->segment, &router->returns, router->longest);
+    router_remotes_init(&router->remotes, router->region, &router->clients);
     inbox_announce_sleep(&router->segment, segment_router_slot(&router->segment));
     return router;
 }
@@ -88,12 +105,14 @@ void router_destroy(struct router *router)
 {
     if (router == NULL)
         return;
+    router_remotes_leave_all(&router->remotes);
     if (router->wake != NULL)
         event_free(router->wake);
     if (router->again != NULL)
         event_free(router->again);
     if (router->look != NULL)
         event_free(router->look);
+    free(router->stops);
     region_returns_free(&router->returns);
     region_destroy(router->region);
     segment_close(&router->segment);
@@ -112,7 +131,7 @@ int router_wake_fd(const struct router *router)
 
 uint64_t router_dropped(const struct router *router)
 {
-    return router->dropped;
+    return router->dropped + router->remotes.dropped;
 }
 
 /* The segment cannot be trusted any more: report it, once, and let go of it. */
@@ -253,6 +272,8 @@ static void router_on_wake(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (!router_batch(router))
         event_add(router->again, &(struct timeval){0, 0});
+    if (!router->corrupted)
+        router_remotes_wake(&router->remotes);
 }
 
 /* Is a queue's word one that a correct program can leave there? */
@@ -306,14 +327,12 @@ void router_stop_pes(struct router *router, uint32_t except)
     for (uint32_t slot = 0; slot < geometry->local_pes && !router->corrupted; slot++) {
         uint32_t pe = geometry->first_pe + slot;
         struct c4p_envelope *block;
-        uint64_t offset;
+        uint64_t offset = router->stops[slot];
 
-        if (pe == except)
+        /* One a PE in a job's life is enough. */
+        if (pe == except || offset == 0)
             continue;
-        /* At most one a PE in a job's life: the region always has room. */
-        offset = region_alloc(router->region, C4P_ENVELOPE_SIZE);
-        if (offset == 0)
-            return;
+        router->stops[slot] = 0;
         block = segment_block(segment, offset);
         memset(block, 0, sizeof(*block));
         block->version = C4P_ENVELOPE_VERSION;
@@ -339,11 +358,65 @@ uint32_t router_client_enter(struct router *router)
         errno = ENOTRECOVERABLE;
         return 0;
     }
-    return router_clients_enter(&router->clients);
+    return router_clients_enter(&router->clients, false);
 }
 
 void router_client_leave(struct router *router, uint32_t endpoint)
 {
+    router_remotes_leave(&router->remotes, endpoint);
     if (!router->corrupted)
         router_clients_leave(&router->clients, endpoint);
+}
+
+/* ---- clients that do not map the segment ---- */
+
+uint32_t router_remote_enter(struct router *router, const struct router_remote_listener *listener)
+{
+    if (router->corrupted) {
+        errno = ENOTRECOVERABLE;
+        return 0;
+    }
+    return router_remotes_enter(&router->remotes, listener);
+}
+
+bool router_remote_next(struct router *router, uint32_t endpoint, struct c4p_envelope *envelope,
+                        const void **body)
+{
+    if (router->corrupted)
+        return false;
+    if (router_remotes_next(&router->remotes, endpoint, envelope, body))
+        return true;
+    if (router->remotes.corrupt != NULL)
+        corrupt_slot(router, router->remotes.corrupt, router->remotes.corrupt_slot);
+    return false;
+}
+
+void router_remote_sent(struct router *router, uint32_t endpoint)
+{
+    if (!router->corrupted)
+        router_remotes_sent(&router->remotes, endpoint);
+}
+
+enum stream_answer router_remote_begin(struct router *router, uint32_t endpoint,
+                                       const struct c4p_envelope *envelope, void **body)
+{
+    if (router->corrupted)
+        return STREAM_REFUSE;
+    return router_remotes_begin(&router->remotes, endpoint, envelope, body);
+}
+
+void router_remote_end(struct router *router, uint32_t endpoint)
+{
+    if (!router->corrupted)
+        router_remotes_end(&router->remotes, endpoint);
+}
+
+uint64_t router_remote_limit(const struct router *router)
+{
+    return region_limit(router->region) - SEGMENT_ROUTER_RESERVE - C4P_ENVELOPE_SIZE;
+}
+
+const struct segment_geometry *router_geometry(const struct router *router)
+{
+    return &router->segment.geometry;
 }

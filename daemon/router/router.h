@@ -5,7 +5,8 @@
  * messages that PEs send there from the event loop: woken through an eventfd,
  * a bounded number at a time, asleep when there is none. On one node only the
  * PEs' reports (C4P_STARTED, C4P_EXIT) come here; everything else is dropped
- * and counted.
+ * and counted. What clients send that do not map the segment is passed on to
+ * their targets, and what is for them to who carries it (remote.h).
  *
  * Everything in the segment is hostile. An envelope is copied out and checked
  * before use; a message that is invalid, or claims to come from somebody whose
@@ -19,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/router/remote.h"
 #include "proto/segment.h"
 
 struct event_base;
@@ -58,8 +60,24 @@ void router_wake_pes(struct router *router);
  * (or not free again yet: see clients.h), or ENOTRECOVERABLE when the segment is corrupt.
  */
 uint32_t router_client_enter(struct router *router);
-/* It is gone, however it went: what is queued for it is given back. */
+/* It is gone, however it went: what is queued for it is given back. Of both kinds of clients. */
 void router_client_leave(struct router *router, uint32_t endpoint);
+
+/*
+ * A client enters that does not map the segment: the same. Until it leaves, or the router is
+ * destroyed, its listener hears; not from within the other functions for it but router_client_leave().
+ */
+uint32_t router_remote_enter(struct router *router, const struct router_remote_listener *listener);
+/* What a stream asks its owner for (proto/stream.h). */
+bool router_remote_next(struct router *router, uint32_t endpoint, struct c4p_envelope *envelope,
+                        const void **body);
+void router_remote_sent(struct router *router, uint32_t endpoint);
+enum stream_answer router_remote_begin(struct router *router, uint32_t endpoint,
+                                       const struct c4p_envelope *envelope, void **body);
+void router_remote_end(struct router *router, uint32_t endpoint);
+/* The largest body that it can send. */
+uint64_t router_remote_limit(const struct router *router);
+const struct segment_geometry *router_geometry(const struct router *router);
 
 /* Messages that were dropped. */
 uint64_t router_dropped(const struct router *router);

@@ -48,9 +48,18 @@ static void segment_full(size_t size)
     Py_XDECREF(args[1]);
 }
 
+/* Could it be sent at all? From a client that does not map the segment it goes through the router's. */
+static bool fits_segment(size_t size)
+{
+    const struct segment_geometry *geometry = &rt.segment.geometry;
+
+    return geometry->local_pes > 0 ||
+           C4P_ENVELOPE_SIZE + size <= geometry->region_size - SEGMENT_ROUTER_RESERVE;
+}
+
 uint64_t message_block(const struct c4p_envelope *like, size_t size)
 {
-    uint64_t offset = region_alloc(rt.region, C4P_ENVELOPE_SIZE + size);
+    uint64_t offset = fits_segment(size) ? region_alloc(rt.region, C4P_ENVELOPE_SIZE + size) : 0;
     struct c4p_envelope *block;
 
     if (offset == 0) {
@@ -126,8 +135,8 @@ static void deliver(uint64_t offset)
     uint32_t target = segment_block(&rt.segment, offset)->target;
     uint32_t slot = segment_slot(&rt.segment, target);
 
-    if (slot >= rt.segment.geometry.slots) {
-        slot = segment_router_slot(&rt.segment);
+    if (slot >= rt.segment.geometry.slots || rt.segment.geometry.local_pes == 0) {
+        slot = segment_router_slot(&rt.segment); /* it knows the way */
     } else if (slot > segment_router_slot(&rt.segment) &&
                atomic_load_explicit(&segment_endpoint(&rt.segment, slot)->address,
                                     memory_order_acquire) != target) {
@@ -482,14 +491,15 @@ static PyObject *pin_object(void *context)
 
 /*
  * Arrays may stay in the block unless others read it too, or its owner runs short of room. Never in
- * a client: what it has must outlive the session, and its death must leave nothing in use.
+ * a client: what it has must outlive the session, and its death must leave nothing in use. Nor in a
+ * block of the router's, which needs its room for all clients that do not map the segment.
  */
 static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
 {
     const struct segment_endpoint *owner =
         segment_endpoint(&rt.segment, segment_owner(&rt.segment, holder));
 
-    if (rt.client)
+    if (rt.client || segment_owner(&rt.segment, holder) == segment_router_slot(&rt.segment))
         return false;
     if (envelope->body != 0 &&
         atomic_load_explicit(&segment_block(&rt.segment, holder)->refs, memory_order_acquire) != 1)

@@ -51,6 +51,8 @@ int quiescence_check(void)
     uint64_t total;
     bool wanted = false;
 
+    if (rt.segment.geometry.local_pes == 0)
+        return 0; /* a client that sees no PE */
     /* Our own last count must be visible before we read the others': one of two PEs that become
      * idle together then sees both. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -116,6 +118,9 @@ PyObject *quiescence_start(PyObject *self, PyObject *callback)
                         "startQD() needs a callback: a future, or a method of a proxy");
         return NULL;
     }
+    if (rt.segment.geometry.local_pes == 0)
+        return runtime_error("startQD() in a client that does not map the segment of its session: "
+                             "use session.wait_quiescence()");
     if (callbacks == NULL && (callbacks = PyList_New(0)) == NULL)
         return NULL;
     if (PyList_Append(callbacks, callback) != 0)
