@@ -31,7 +31,6 @@
 #define LOGGED_AT_ONCE 5
 #define LOGGED_EACH_MS 10000
 
-#define NAME_SIZE 64
 #define DOOR_SIZE 2048
 
 /* How far a connection has come. */
