@@ -130,10 +130,13 @@ def wait(future):
     if loop.time() - _last_turn > _SLICE:
         _last_turn = loop.time()
         yield
-    end = time.perf_counter() + _QUICK
-    while not future.done() and time.perf_counter() < end:
-        _c4py.client_poll()
-    watch_again()
+    if not future.done():
+        try:
+            return future.get(_QUICK)
+        except TimeoutError:            # this one, or the value
+            pass
+        finally:
+            watch_again()
     if not future.done():
         done = loop.create_future()
         future._watch(lambda: done.done() or done.set_result(None))
