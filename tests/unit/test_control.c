@@ -173,6 +173,169 @@ static void events_of_a_job_have_the_bytes_of_their_specification(void **state)
                                        "\x22\x01m\x2a\x01t\x32\x01u"));
 }
 
+static void asking_and_sessions_have_the_bytes_of_their_specification(void **state)
+{
+    C4p__Submit submit = C4P__SUBMIT__INIT;
+    C4p__Follow follow = C4P__FOLLOW__INIT;
+    C4p__Unfollow unfollow = C4P__UNFOLLOW__INIT;
+    C4p__List list = C4P__LIST__INIT;
+    C4p__Find find = C4P__FIND__INIT;
+    C4p__Status status = C4P__STATUS__INIT;
+    C4p__Open open = C4P__OPEN__INIT;
+    C4p__Close close = C4P__CLOSE__INIT;
+    C4p__Hello hello = C4P__HELLO__INIT;
+
+    (void)state;
+    hello.ticket = bytes_of("t");
+    assert_request(C4P__REQUEST__BODY_HELLO, &hello,
+                   (struct golden)GOLDEN("\x08\x07\x12\x03\x22\x01t"));
+    submit.name = bytes_of("n");
+    submit.priority = -2;
+    submit.time_limit_ms = 300;
+    submit.key = bytes_of("k");
+    submit.input = submit.tied = true;
+    assert_request(C4P__REQUEST__BODY_SUBMIT, &submit,
+                   (struct golden)GOLDEN("\x08\x07\x1a\x0f"
+                                         "\x3a\x01n\x40\x03\x48\xac\x02\x52\x01k\x58\x01\x60\x01"));
+    follow.job = 3;
+    follow.from = 9;
+    follow.lossless = follow.input = follow.resume = true;
+    assert_request(
+        C4P__REQUEST__BODY_FOLLOW, &follow,
+        (struct golden)GOLDEN("\x08\x07\x22\x0a\x08\x03\x10\x09\x18\x01\x20\x01\x28\x01"));
+    unfollow.job = 3;
+    assert_request(C4P__REQUEST__BODY_UNFOLLOW, &unfollow,
+                   (struct golden)GOLDEN("\x08\x07\x42\x02\x08\x03"));
+    list.ended = list.sessions = true;
+    list.last = 5;
+    assert_request(C4P__REQUEST__BODY_LIST, &list,
+                   (struct golden)GOLDEN("\x08\x07\x4a\x06\x08\x01\x10\x01\x18\x05"));
+    find.name = bytes_of("ab");
+    assert_request(C4P__REQUEST__BODY_FIND, &find,
+                   (struct golden)GOLDEN("\x08\x07\x52\x04\x0a\x02"
+                                         "ab"));
+    assert_request(C4P__REQUEST__BODY_STATUS, &status, (struct golden)GOLDEN("\x08\x07\x5a\x00"));
+    submit = (C4p__Submit)C4P__SUBMIT__INIT;
+    submit.pes = 4;
+    open.name = bytes_of("s");
+    open.create = true;
+    open.job = &submit;
+    open.ttl_ms = 300;
+    assert_request(C4P__REQUEST__BODY_OPEN, &open,
+                   (struct golden)GOLDEN("\x08\x07\x62\x0c"
+                                         "\x0a\x01s\x10\x01\x1a\x02\x20\x04\x20\xac\x02"));
+    close.job = 3;
+    assert_request(C4P__REQUEST__BODY_CLOSE, &close,
+                   (struct golden)GOLDEN("\x08\x07\x6a\x02\x08\x03"));
+}
+
+static void what_is_told_of_jobs_has_the_bytes_of_its_specification(void **state)
+{
+    C4p__Following following = C4P__FOLLOWING__INIT;
+    C4p__State changed = C4P__STATE__INIT;
+    C4p__Done done = C4P__DONE__INIT;
+    C4p__JobInfo info = C4P__JOB_INFO__INIT, *infos[] = {&info};
+    C4p__SessionInfo session = C4P__SESSION_INFO__INIT;
+    C4p__Jobs jobs = C4P__JOBS__INIT;
+    C4p__DaemonStatus status = C4P__DAEMON_STATUS__INIT;
+    ProtobufCBinaryData argv[] = {bytes_of("p")};
+    char *troubles[] = {(char *)(uintptr_t) "x"};
+
+    (void)state;
+    following.job = 3;
+    following.next = 8;
+    following.first = 2;
+    following.input = true;
+    assert_event(7, C4P__EVENT__BODY_FOLLOWING, &following,
+                 (struct golden)GOLDEN("\x08\x07\x2a\x08\x08\x03\x10\x08\x18\x02\x20\x01"));
+    changed.job = 3;
+    changed.state = C4P__JOB_STATE__QUEUED;
+    changed.reason = (char *)(uintptr_t) "r";
+    assert_event(0, C4P__EVENT__BODY_STATE, &changed,
+                 (struct golden)GOLDEN("\x32\x07\x08\x03\x10\x01\x1a\x01r"));
+    assert_event(7, C4P__EVENT__BODY_DONE, &done, (struct golden)GOLDEN("\x08\x07\x52\x00"));
+    session.name = bytes_of("s");
+    session.clients = 2;
+    session.ttl_ms = 3;
+    session.expires = 4;
+    info.id = 1;
+    info.order = 2;
+    info.name = bytes_of("n");
+    info.state = C4P__JOB_STATE__FAILED;
+    info.pes = 5;
+    info.priority = -1;
+    info.time_limit_ms = 7;
+    info.submitted = 8;
+    info.started = 9;
+    info.ended = 10;
+    info.exit_code = 11;
+    info.message = (char *)(uintptr_t) "m";
+    info.reason = (char *)(uintptr_t) "r";
+    info.n_argv = 1;
+    info.argv = argv;
+    info.cwd = bytes_of("/");
+    info.session = &session;
+    info.output_first = 17;
+    info.output_next = 18;
+    jobs.n_jobs = 1;
+    jobs.jobs = infos;
+    jobs.more = true;
+    assert_event(7, C4P__EVENT__BODY_JOBS, &jobs,
+                 (struct golden)GOLDEN(
+                     "\x08\x07\x5a\x39\x0a\x35\x08\x01\x10\x02\x1a\x01n\x20\x06\x28\x05\x30\x01"
+                     "\x38\x07\x40\x08\x48\x09\x50\x0a\x58\x0b\x62\x01m\x6a\x01r\x72\x01p\x7a\x01/"
+                     "\x82\x01\x09\x0a\x01s\x10\x02\x18\x03\x20\x04\x88\x01\x11\x90\x01\x12"
+                     "\x10\x01"));
+    status.version = (char *)(uintptr_t) "v";
+    status.host = (char *)(uintptr_t) "h";
+    status.pid = 3;
+    status.started = 4;
+    status.state_dir = bytes_of("/");
+    status.pes = 6;
+    status.pes_used = 7;
+    status.queued = 8;
+    status.running = 9;
+    status.sessions = 10;
+    status.clients = 11;
+    status.max_clients = 12;
+    status.refused = 13;
+    status.rss = 14;
+    status.n_troubles = 1;
+    status.troubles = troubles;
+    status.draining = true;
+    assert_event(7, C4P__EVENT__BODY_DAEMON_STATUS, &status,
+                 (struct golden)GOLDEN("\x08\x07\x62\x25\x0a\x01v\x12\x01h\x18\x03\x20\x04\x2a\x01/"
+                                       "\x30\x06\x38\x07\x40\x08\x48\x09\x50\x0a\x58\x0b\x60\x0c"
+                                       "\x68\x0d\x70\x0e\x7a\x01x\x80\x01\x01"));
+}
+
+static void packets_of_the_door_have_the_bytes_of_their_specification(void **state)
+{
+    C4p__Knock knock = C4P__KNOCK__INIT;
+    C4p__Attach attach = C4P__ATTACH__INIT;
+    C4p__Segment segment = C4P__SEGMENT__INIT;
+    C4p__Door door = C4P__DOOR__INIT;
+
+    (void)state;
+    attach.min_version = 2;
+    attach.max_version = 3;
+    attach.name = (char *)(uintptr_t) "me";
+    knock.body_case = C4P__KNOCK__BODY_ATTACH;
+    knock.attach = &attach;
+    assert_packed(&knock.base, (struct golden)GOLDEN("\x0a\x08\x08\x02\x10\x03\x1a\x02me"));
+    segment.job = 3;
+    knock.body_case = C4P__KNOCK__BODY_SEGMENT;
+    knock.segment = &segment;
+    assert_packed(&knock.base, (struct golden)GOLDEN("\x12\x02\x08\x03"));
+    door.refused = (char *)(uintptr_t) "r";
+    door.ticket = bytes_of("t");
+    door.address = (char *)(uintptr_t) "a";
+    door.host = (char *)(uintptr_t) "h";
+    door.endpoint = 5;
+    assert_packed(&door.base,
+                  (struct golden)GOLDEN("\x0a\x01r\x12\x01t\x1a\x01\x61\x22\x01h\x28\x05"));
+}
+
 static void fields_that_are_not_known_are_ignored(void **state)
 {
     static const uint8_t bytes[] = "\x08\x07\xf2\x3f\x02zz\x12\x04\x08\x01\x10\x01";
@@ -603,6 +766,9 @@ int main(void)
         cmocka_unit_test(requests_have_the_bytes_of_their_specification),
         cmocka_unit_test(answers_have_the_bytes_of_their_specification),
         cmocka_unit_test(events_of_a_job_have_the_bytes_of_their_specification),
+        cmocka_unit_test(asking_and_sessions_have_the_bytes_of_their_specification),
+        cmocka_unit_test(what_is_told_of_jobs_has_the_bytes_of_its_specification),
+        cmocka_unit_test(packets_of_the_door_have_the_bytes_of_their_specification),
         cmocka_unit_test(fields_that_are_not_known_are_ignored),
         cmocka_unit_test(the_highest_version_that_both_speak_is_chosen),
         cmocka_unit_test(every_request_of_the_protocol_is_in_these_tests),
