@@ -71,6 +71,13 @@ static void interrupt_take(struct console *console, int number)
 {
     if (console->interrupts++ == 0)
         console->interrupt = number;
+    if (console->ended) {
+        /* What is left is to be read, and the user has lost patience. */
+        console->interrupts = 2;
+        console->exit_code = 128 + number;
+        screen_drop(&console->screen);
+        return;
+    }
     screen_wait_over(&console->screen);
     console->manner->interrupted(console, number);
 }
@@ -281,9 +288,11 @@ void console_cancel_job(struct console *console, int number)
         /* Whoever does not read us any more must not keep us. */
         screen_drop(&console->screen);
         console->exit_code = 128 + console->interrupt;
-        if (console->interrupts > 2)
-            console->ended = true;
     }
+    if (console->interrupts == 2)
+        console_say(console, "killing the program (once more leaves without waiting for that)");
+    if (console->interrupts > 2)
+        console->ended = true;
     cancel(console, console->interrupts > 1);
 }
 
@@ -432,7 +441,7 @@ void console_follow(struct console *console)
 
 void console_flush(struct console *console)
 {
-    while (console->interrupts < 2) {
+    for (;;) {
         struct pollfd polled[] = {
             {console->signals, POLLIN, 0},
             {screen_waits(&console->screen, 0) ? STDOUT_FILENO : -1, POLLOUT, 0},
@@ -441,6 +450,8 @@ void console_flush(struct console *console)
 
         screen_write(&console->screen);
         if (!screen_waits(&console->screen, 0) && !screen_waits(&console->screen, 1))
+            return;
+        if (console->interrupts > 1)
             return;
         if (poll(polled, 3, -1) > 0 && polled[0].revents != 0)
             signals_take(console);

@@ -53,10 +53,18 @@ static void leave(struct console *console, int number)
 
 static void on_interrupted(struct console *console, int number)
 {
-    if (number == SIGHUP || console->lost)
+    char id[C4P_ID_SIZE];
+
+    if (number == SIGHUP || console->lost) {
         leave(console, number);
-    else
-        console_cancel_job(console, number);
+        return;
+    }
+    console_cancel_job(console, number);
+    if (console->ended && console->accepted) /* the third */
+        console_say(console,
+                    "left before the daemon answered: c4py jobs tells what becomes of "
+                    "job %s",
+                    c4p_id_format(console->job, id));
 }
 
 static void on_lost(struct console *console, const char *why)

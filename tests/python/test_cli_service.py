@@ -1,5 +1,6 @@
 """The command line of the service: every command, with a daemon and without one."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -303,11 +304,29 @@ def test_a_signal_cancels_the_job(daemon, number, code):
 
 
 def test_a_second_signal_kills(daemon):
-    running = daemon.follow(STUBBORN, 2)
+    running = daemon.follow(STUBBORN, 2, stderr=subprocess.STDOUT)
     assert running.says(b"up\nup\n")
     running.signal(signal.SIGINT)
+    assert running.says(b"once more kills it")
     running.signal(signal.SIGINT)
     assert running.finish()[0] == 130
+
+
+def test_a_third_signal_leaves_a_daemon_that_does_not_answer(daemon):
+    running = daemon.follow(SLEEP, 1, stderr=subprocess.STDOUT)
+    assert running.says(b"up\n")
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        running.signal(signal.SIGINT)
+        assert running.says(b"once more kills it")
+        running.signal(signal.SIGINT)
+        assert running.says(b"once more leaves")
+        running.signal(signal.SIGINT)
+        code, out, _ = running.finish()
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert code == 130
+    assert out.endswith(f"c4py jobs tells what becomes of job {daemon.jobs()[0]['id']}\n")
 
 
 def test_a_signal_takes_a_job_out_of_the_queue(daemon):
@@ -410,7 +429,12 @@ def test_resume_loses_nothing_that_a_killed_client_had_not_written(daemon, tmp_p
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     with open(fifo, "wb") as full:  # nobody reads: most of it waits in the client
         running = daemon.follow(source, 1, stdout=full)
-    assert wait_until(lambda: daemon.jobs() and daemon.jobs()[0]["state"] == "running")
+
+    def is_full():
+        size = fcntl.ioctl(reader, termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(size, sys.byteorder) > 50_000
+
+    assert wait_until(is_full)
     os.set_blocking(reader, True)
     first = os.read(reader, 1000)
     running.signal(signal.SIGKILL)
@@ -854,6 +878,20 @@ def test_a_client_of_a_job_that_ran_hears_how_it_ended(daemon):
     assert code == 1
     assert out.startswith("up\n") and out.count("up\n") == 1
     assert daemon.jobs()[0]["message"] in out
+
+
+def test_a_daemon_that_drains_refuses_and_says_so(daemon, gate):
+    running = daemon.submit(GATED, 1, [gate])
+    daemon.wait_for(running, "running")
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert wait_until(lambda: json.loads(daemon.c4py("status", "--json").stdout)["draining"])
+    assert "draining" in daemon.c4py("status").stdout
+    done = daemon.c4py("submit", "-n", 1, daemon.program("pass"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("c4py: ") and done.stderr.count("\n") == 1
+    assert daemon.jobs("--last", 9)[0]["state"] == "running"
+    gate.touch()
+    assert daemon.process.wait(20) == 0
 
 
 def test_a_stopped_daemon_is_not_waited_for_without_a_word(daemon):
