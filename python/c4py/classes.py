@@ -294,13 +294,14 @@ def _sources(cls):
 def _pickle(cls):
     """A class by its value, although its module may be there."""
     import cloudpickle
+    from . import _cloud
     module = sys.modules.get(cls.__module__)
     by_value = (module is not None and module.__name__ == cls.__module__ != '__main__'
                 and cls.__module__ not in cloudpickle.list_registry_pickle_by_value())
     if by_value:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(_WithSource(cls))
+        return _cloud.dumps(_WithSource(cls))
     finally:
         if by_value:
             cloudpickle.unregister_pickle_by_value(module)

@@ -46,6 +46,7 @@ void args_set_protocol(int number)
 void args_set_private_main(bool private)
 {
     private_main = private;
+    Py_CLEAR(cloud_class);
 }
 
 void pickle_clear(struct pickle *pickle)
@@ -194,7 +195,7 @@ static int cloud_import(void)
 
     if (cloud_class)
         return 0;
-    base = import_name("cloudpickle", "CloudPickler");
+    base = import_name(private_main ? "c4py._cloud" : "cloudpickle", "CloudPickler");
     others = base ? PyObject_GetAttrString(base, "dispatch_table") : NULL;
     cloud_class = subclass(base, others);
     return cloud_class ? 0 : -1;

@@ -137,6 +137,29 @@ assert worker.apply(lambda value: value * scale, 4, ret=True).get() == 40
 """)
 
 
+def test_a_class_that_comes_back_from_a_pe_stays_what_it_is_here(run_client):
+    run_client(BEGIN + """
+class Point:
+    count = 0
+    def scaled(self):
+        return scale
+class Keeper(Chare):
+    def keep(self, point):
+        self.point = point
+    def give(self):
+        return self.point, Point
+scale = 1
+before = Point.scaled
+keeper = session.Chare(Keeper, onPE=1)
+keeper.keep(Point())
+Point.count = 7
+for scale in (2, 3):
+    point, cls = keeper.give(ret=True).get()
+    assert cls is Point and type(point) is Point and Point.scaled is before
+    assert point.scaled() == scale and Point.count == 7
+""")
+
+
 def test_classes_of_a_module_that_the_client_can_import_are_found_by_the_pes(run_client, tmp_path):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "workers.py").write_text(
