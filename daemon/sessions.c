@@ -34,6 +34,7 @@ struct session {
     char name[SUBMISSION_MAX_NAME + 1]; /* empty: it ends with its clients */
     uint64_t ttl_ms;
     int64_t expires; /* time of day; 0: somebody is there, or it never does */
+    bool closing;    /* nobody joins it any more, and its name is free */
     struct event *timer;
     struct member *members;
 };
@@ -92,7 +93,7 @@ static struct session *session_named(const struct sessions *sessions, const char
 
     HASH_ITER(hh, sessions->all, session, next)
     {
-        if (strcmp(session->name, name) == 0)
+        if (!session->closing && strcmp(session->name, name) == 0)
             return session;
     }
     return NULL;
@@ -140,6 +141,7 @@ static void session_end(struct session *session, const char *why)
 {
     char reason[JOBS_REASON_SIZE];
 
+    session->closing = true;
     if (jobs_close(session->sessions->jobs, session->job, why, reason) != 0)
         log_write(LOG_WARNING, "session", "cannot be closed: %s", reason);
 }
@@ -162,7 +164,7 @@ static void session_settle(struct session *session)
     uint64_t ms = session->ttl_ms < MAX_TTL_MS ? session->ttl_ms : MAX_TTL_MS;
     const struct timeval delay = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
 
-    if (session->members != NULL)
+    if (session->members != NULL || session->closing)
         return;
     if (session->name[0] == '\0') {
         session_end(session, "its last client went");
@@ -364,6 +366,10 @@ int sessions_open(struct sessions *sessions, uint64_t client, const C4p__Open *o
 
 int sessions_close(struct sessions *sessions, uint64_t job, char reason[CONTROL_REASON_SIZE])
 {
+    struct session *session = session_find(sessions, job);
+
+    if (session != NULL)
+        session->closing = true;
     return jobs_close(sessions->jobs, job, NULL, reason);
 }
 

@@ -18,6 +18,9 @@
 /* More than a follower's window of output and the few events beside it. */
 #define QUEUE_LIMIT 1024
 
+/* At the end: last words that have not left yet get this long. */
+#define LINGER_MS 200
+
 struct server {
     void *zmq;
     void *socket;
@@ -86,7 +89,7 @@ static void server_on_readable(evutil_socket_t fd, short what, void *argument)
 
 static int socket_open(struct server *server, const char *address)
 {
-    const int queue = QUEUE_LIMIT, linger = 0, mandatory = 1;
+    const int queue = QUEUE_LIMIT, linger = LINGER_MS, mandatory = 1;
     const int64_t limit = HARD_LIMIT;
 
     server->zmq = zmq_ctx_new();

@@ -16,7 +16,7 @@ typedef void server_receive(void *context, const void *identity, size_t identity
 /* Bind a ROUTER socket. NULL with errno. */
 struct server *server_create(struct event_base *base, const char *address, server_receive *receive,
                              void *context);
-/* Does not wait for frames that have not left. NULL-safe. */
+/* Frames that have not left are given a moment, no more. NULL-safe. */
 void server_destroy(struct server *server);
 
 /* Send one frame to a peer. -1 with errno if the peer is gone or does not read. */

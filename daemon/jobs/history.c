@@ -223,16 +223,18 @@ static bool on_request(void *context, const struct store_job *job)
     return false;
 }
 
-void *request_fetch(struct jobs *jobs, const struct entry *entry, size_t *size,
+void *request_fetch(struct jobs *jobs, const struct entry *entry, size_t *size, bool *later,
                     char error[STORE_ERROR_SIZE])
 {
     struct store_filter filter = filter_of(entry->id);
     struct fetched fetched = {.jobs = jobs};
 
     filter.with_request = true;
+    *later = false;
     if (jobs->store == NULL) {
         on_request(&fetched, &entry->record);
     } else if (store_list(jobs->store, &filter, on_request, &fetched, error) != 0) {
+        *later = true;
         return NULL;
     }
     if (fetched.request == NULL)

@@ -193,12 +193,12 @@ static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
     return entry->job == NULL ? -1 : 0;
 }
 
-/* The request of a job, as it was submitted. NULL with a sentence. */
-static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry,
+/* The request of a job, as it was submitted. NULL with a sentence, and whether that may change. */
+static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *later,
                                  char error[STORE_ERROR_SIZE])
 {
     size_t size;
-    void *request = request_fetch(jobs, entry, &size, error);
+    void *request = request_fetch(jobs, entry, &size, later, error);
     C4p__Submit *submit;
 
     if (request == NULL)
@@ -229,10 +229,15 @@ static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
 {
     char error[JOBS_REASON_SIZE];
     C4p__Submit *submit;
+    bool later;
     int rc;
 
     entry->held = entry->record.pes = pes;
-    submit = submit_fetch(jobs, entry, error);
+    submit = submit_fetch(jobs, entry, &later, error);
+    if (submit == NULL && later) {
+        entry_postpone(jobs, entry, error);
+        return;
+    }
     if (submit == NULL) {
         entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
         return;
@@ -601,6 +606,7 @@ static void no_trouble(void *context, const char *sentence)
 void jobs_destroy(struct jobs *jobs)
 {
     struct entry *entry, *next;
+    unsigned killed;
 
     if (jobs == NULL)
         return;
@@ -618,7 +624,10 @@ void jobs_destroy(struct jobs *jobs)
             job_finish(entry->job, "the job was cancelled: the daemon was stopped");
     }
     active_bury(jobs);
-    if (jobs->queue != NULL)
+    /* Of what is killed now the children come to us; of what is killed later, to nobody. */
+    if (jobs->store != NULL)
+        remains_kill(&jobs->remains, &killed);
+    else if (jobs->queue != NULL)
         remains_sweep(&jobs->remains, job_runs, jobs);
     HASH_ITER(hh, jobs->entries, entry, next)
     {

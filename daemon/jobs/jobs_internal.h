@@ -73,8 +73,8 @@ void entry_set_end(struct entry *entry, const struct job_end *end, int64_t when)
 /* Where its output is; NULL if nothing lasts. */
 const char *output_directory(const struct jobs *jobs, uint64_t id, char path[PATH_MAX]);
 
-/* The packed request of a job, to be freed; NULL with a sentence. */
-void *request_fetch(struct jobs *jobs, const struct entry *entry, size_t *size,
+/* The packed request of a job, to be freed. NULL with a sentence; *later: the store may have it yet. */
+void *request_fetch(struct jobs *jobs, const struct entry *entry, size_t *size, bool *later,
                     char error[STORE_ERROR_SIZE]);
 /* The job whose submission had this key, or 0. -1 with a sentence. */
 int key_find(struct jobs *jobs, const uint8_t *key, uint64_t *id, char error[STORE_ERROR_SIZE]);

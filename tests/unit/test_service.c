@@ -634,6 +634,38 @@ static void a_named_session_is_shared_and_closed(void **state)
     bench_close(&bench);
 }
 
+static void the_name_of_a_session_that_is_being_closed_is_free(void **state)
+{
+    const char *argv[4];
+    struct c4p_session session = {.name = "room", .create = true};
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    uint64_t id, other;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    session.job = job_of(argv, "trap '' TERM; while :; do sleep 0.05; done"); /* takes its time */
+    id = opened(client, &session);
+    wait_running(client, id);
+    assert_true(c4p_end(client, id) > 0);
+    session.job = job_of(argv, "exec sleep 1000");
+    assert_true(c4p_open(client, &session) > 0);
+    do
+        event_next(client, &event);
+    while (event.kind != C4P_EVENT_ACCEPTED);
+    other = event.job;
+    assert_int_not_equal(other, id);
+    event_await(client, C4P_EVENT_ENDED, &event);
+    assert_int_equal(event.job, id);
+    assert_int_equal(event.state, C4P_STATE_COMPLETED);
+    session.create = false;
+    assert_int_equal(opened(client, &session), other);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
 static void a_session_without_a_name_ends_with_its_last_client(void **state)
 {
     const char *argv[4];
@@ -755,6 +787,7 @@ int main(void)
         watched_test(a_list_that_does_not_fit_into_one_message_comes_in_several),
         watched_test(the_status_counts_what_there_is),
         watched_test(a_named_session_is_shared_and_closed),
+        watched_test(the_name_of_a_session_that_is_being_closed_is_free),
         watched_test(a_session_without_a_name_ends_with_its_last_client),
         watched_test(a_named_session_that_nobody_comes_back_to_ends_after_its_time),
         watched_test(only_who_opened_or_follows_a_session_enters_it),
