@@ -53,7 +53,9 @@ void store_failed(struct jobs *jobs, const char *sentence)
     bool news = strcmp(jobs->trouble, sentence) != 0;
 
     snprintf(jobs->trouble, sizeof(jobs->trouble), "%s", sentence);
-    event_add(jobs->retry, &(struct timeval){RETRY_SECONDS, 0});
+    /* Not put off by what fails meanwhile. */
+    if (!event_pending(jobs->retry, EV_TIMEOUT, NULL))
+        event_add(jobs->retry, &(struct timeval){RETRY_SECONDS, 0});
     if (news) {
         log_write(LOG_ERROR, "store", "%s", sentence);
         jobs->listener.trouble(jobs->listener.context, NULL);

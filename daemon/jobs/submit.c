@@ -110,7 +110,9 @@ static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reaso
     if (queue_length(jobs->queue) >= jobs->settings.queue_limit)
         return jobs_refuse(reason, "%u jobs wait already, which is the limit: try again later",
                            queue_length(jobs->queue));
-    if (jobs->store != NULL && store_accepts(jobs->store, reason) != 0) {
+    /* There may be room again since it was last looked for. */
+    if (jobs->store != NULL && store_accepts(jobs->store, reason) != 0 &&
+        (store_retry(jobs->store, reason) > 0 || reason[0] != '\0')) {
         store_failed(jobs, reason);
         return -1;
     }
