@@ -32,22 +32,24 @@ int place_given_dir(const char *given, char directory[PATH_MAX], char error[PLAC
     return -1;
 }
 
-static const char *home_find(void)
+/* The home directory, in `buffer` if the environment does not tell it. */
+static const char *home_find(char *buffer, size_t size)
 {
     const char *home = getenv("HOME");
-    const struct passwd *user;
+    struct passwd user, *found = NULL;
 
     if (home != NULL && home[0] == '/')
         return home;
-    user = getpwuid(getuid());
-    return user != NULL ? user->pw_dir : NULL;
+    if (getpwuid_r(getuid(), &user, buffer, size, &found) != 0 || found == NULL)
+        return NULL;
+    return user.pw_dir;
 }
 
 int place_state_dir(char directory[PATH_MAX], char error[PLACE_ERROR_SIZE])
 {
     const char *chosen = getenv("C4P_STATE_DIR"), *base = getenv("XDG_STATE_HOME");
-    const char *home = home_find();
-    char host[HOST_NAME_MAX + 1] = "localhost", path[PATH_MAX];
+    char host[HOST_NAME_MAX + 1] = "localhost", path[PATH_MAX], buffer[PATH_MAX];
+    const char *home = home_find(buffer, sizeof(buffer));
 
     if (chosen != NULL && chosen[0] != '\0')
         return place_given_dir(chosen, directory, error);
