@@ -17,6 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get('C4P_BUILD', os.path.join(ROOT, 'build'))
 C4PY = os.path.join(BUILD, 'bin', 'c4py')
+C4PD = os.path.join(BUILD, 'bin', 'c4pd')
 FLOOR = os.path.join(BUILD, 'tests', 'floor')
 
 EMPTY = """
@@ -41,6 +42,24 @@ def main(args):
 charm.start(main)
 """
 
+CLIENT = """
+import json, statistics, sys, time
+import c4py
+from c4py import Chare
+class Echo(Chare):
+    def empty(self):
+        pass
+with c4py.connect(sys.argv[1], pes=2, quiet=True) as session:
+    echo = session.Group(Echo)
+    def blocking(count):
+        began = time.perf_counter()
+        for _ in range(count):
+            echo[1].empty(ret=True).get()
+        return (time.perf_counter() - began) / count * 1e6
+    blocking(2000)
+    print(json.dumps({'client_ret_us': statistics.median(blocking(20000) for _ in range(5))}))
+"""
+
 # name of a row: what it is, unit, target of the first release, larger is better, its floor
 ROWS = {
     'empty_round_trip_us': ('empty method, round trip', 'us', 4, False, 'ring_8_us'),
@@ -60,8 +79,12 @@ ROWS = {
     'create_per_s': ('create an array of 100,000 chares', '/s', 500e3, True, None),
     'bytes_per_chare': ('resident bytes per trivial chare', 'B', 700, False, None),
     'empty_program_s': ('empty program, start to exit, 2 PEs', 's', 0.2, False, 'python_s'),
+    'submit_s': ('the same on a running daemon (c4py submit)', 's', 0.15, False, 'python_s'),
+    'client_ret_us': ('attached client, blocking ret=True', 'us', 14, False, 'blocking_ret_us'),
     'daemon_rss_mb': ('idle daemon, resident', 'MB', 15, False, None),
     'daemon_cpu_percent': ('idle daemon and 2 PEs, of one core', '%', 0.5, False, None),
+    'service_rss_mb': ('idle lasting daemon, resident', 'MB', 15, False, None),
+    'service_cpu_percent': ('idle lasting daemon, of one core', '%', 0.5, False, None),
     'pe_rss_mb': ('idle PE over Python + NumPy', 'MB', 8, False, None),
 }
 
@@ -140,6 +163,34 @@ def measure_idle(python, seconds, folder):
             'pe_rss_mb': (statistics.mean(rss for _, _, rss in processes) - bare) / 2**20}
 
 
+def measure_service(python, rounds, seconds, folder):
+    """A lasting daemon: a program submitted to it, a client attached to it, and its idling."""
+    state = os.path.join(folder, 's')
+    daemon = subprocess.Popen([C4PD, 'start', '--foreground', '--state-dir', state, '--pes', '2'],
+                              stderr=subprocess.DEVNULL)
+    try:
+        while subprocess.run([C4PD, 'status', '--state-dir', state], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, check=False).returncode:
+            if daemon.poll() is not None:
+                sys.exit('the lasting daemon does not start')
+        time.sleep(1)               # what start-up left to do is not idling
+        before = cpu_seconds(daemon.pid)
+        time.sleep(seconds)
+        figures = {'service_cpu_percent': 100 * (cpu_seconds(daemon.pid) - before) / seconds,
+                   'service_rss_mb': resident(daemon.pid) / 2**20}
+        command = [C4PY, 'submit', '--state-dir', state, '-n', '2', '--python', python,
+                   program(folder, 'empty.py', EMPTY)]
+        elapsed(command)
+        figures['submit_s'] = statistics.median(elapsed(command) for _ in range(rounds))
+        done = subprocess.run([python, program(folder, 'client.py', CLIENT), state], check=True,
+                              stdout=subprocess.PIPE, universal_newlines=True)
+        figures.update(json.loads(done.stdout))
+    finally:
+        daemon.terminate()
+        daemon.wait()
+    return figures
+
+
 def ratio(name, value, floors):
     floor = floors.get(ROWS[name][4])
     return value / floor if floor else None
@@ -201,6 +252,9 @@ def main():
         figures['empty_program_s'], floors['python_s'] = measure_start(
             options.python, 2 * options.rounds, folder)
         figures.update(measure_idle(options.python, options.idle_seconds, folder))
+        figures.update(measure_service(options.python, 2 * options.rounds, options.idle_seconds,
+                                       folder))
+    floors['blocking_ret_us'] = figures['blocking_ret_us']
     print_table(figures, floors)
     if options.update_docs:
         for name in ('README.md', os.path.join('docs', 'performance.md')):
