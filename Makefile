@@ -322,18 +322,24 @@ bench-run: all $(BENCH_BIN)
 
 # The same tests over and over find what happens once in a hundred runs.
 SOAK_SECONDS ?= 300
-soak-run:
-	@round=0; until [[ $$SECONDS -ge $(SOAK_SECONDS) ]]; do \
+SOAK_CLIENTS ?= 200
+soak-run: all
+	@echo "$(SOAK_CLIENTS) clients that come and vanish, 120 s:"
+	$(Q)env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
+		$(PYTHON) tests/python/soak_clients.py 120 $(SOAK_CLIENTS)
+	@echo "The tests again and again, $(SOAK_SECONDS) s:"
+	@round=0; SECONDS=0; until [[ $$SECONDS -ge $(SOAK_SECONDS) ]]; do \
 		round=$$((round + 1)); echo "round $$round"; \
 		$(MAKE) --no-print-directory test-unit test-python || exit 1; \
 	done; echo "$$round rounds in $$SECONDS s without a failure"
 
 # All that `make test` runs a part of.
 FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
+FULL_TESTS := $(addprefix tests/python/test_,random_programs.py faults.py run_ends.py service_kills.py)
 random-run: all
 	@echo "Random programs and faults:"
 	$(Q)$(call pytest,random,$(FULL)) \
-		$(call chosen,$(addprefix tests/python/test_,random_programs.py faults.py run_ends.py)) \
+		$(call chosen,$(FULL_TESTS)) \
 		$(narrowed)
 
 # ---- lint ----
@@ -358,6 +364,7 @@ lint-gcc lint-clang: lint-%: $(PB_H)
 lint-cppcheck: $(PB_H)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --library=posix,gnu,python --suppress=missingIncludeSystem \
+		--suppress=readdirCalled \
 		--suppress=preprocessorErrorDirective --suppress=normalCheckLevelMaxBranches \
 		-j $(CORES) -D_GNU_SOURCE -D__x86_64__ -I. -I$(OUT) \
 		$(filter-out tests/%,$(C_SRC)) $(EXT_SRC) $(CONTROL_SRC)
@@ -434,7 +441,7 @@ asan tsan: ## The C tests and a Python smoke test under ASan and UBSan, or TSan
 fuzz: ## Every decoder on random input, FUZZ_SECONDS=60 each
 	+@$(run) deps-test
 	+@failed=0; $(run) VARIANT=fuzz fuzz-c || failed=1; $(run) fuzz-python || failed=1; exit $$failed
-soak: ## The tests again and again, SOAK_SECONDS=300
+soak: ## Clients that come and vanish, then the tests again and again, SOAK_SECONDS=300
 	+@$(run) deps-test
 	+@$(run) soak-run
 random: ## 10,000 random programs with their oracles, and the full set of faults

@@ -87,11 +87,10 @@ def start(tmp_path):
 @pytest.fixture
 def start_daemon(no_leftovers, monkeypatch, tmp_path):
     """Start a daemon with these keyword arguments of harness.Daemon; it is ended after the test."""
-    state_dir = no_leftovers / "state"
-    monkeypatch.setenv("C4P_STATE_DIR", str(state_dir))
     started = []
 
-    def begin(**options):
+    def begin(state_dir=no_leftovers / "state", **options):
+        monkeypatch.setenv("C4P_STATE_DIR", str(state_dir))
         started.append(Daemon(state_dir, tmp_path, **options))
         return started[-1]
 

@@ -122,16 +122,23 @@ class Daemon:
     def pid(self):
         return self.process.pid
 
-    def start(self):
+    def command(self, *more):
+        where = ["--foreground", "--state-dir", str(self.state_dir)]
+        return [str(C4PD), "start", *where, *self.options, *more]
+
+    def start(self, *more):
         """Start it, and return when it serves."""
-        command = [str(C4PD), "start", "--foreground", "--state-dir", str(self.state_dir)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command(*more), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_until(lambda: self.process.poll() is not None or self.serves(), 20)
         if not self.serves():
             raise AssertionError(f"the daemon does not come up:\n{self.log.read_text()}")
+
+    def start_fails(self, *more):
+        """Start it where it refuses to run: the finished process."""
+        return subprocess.run(self.command(*more), capture_output=True, text=True, timeout=30)
 
     def serves(self):
         return self.c4py("status").returncode == 0
