@@ -1,8 +1,9 @@
 """cloudpickle for sessions: a class that goes there and back stays what it was.
 
-Each pickle of an object by cloudpickle has the whole class of the object in it.  Loading one sets all
-attributes of the class again, also where the class was defined: its methods there would be replaced
-by copies that see other globals.  Here a class is filled once in each process, when it comes first.
+Each pickle of an object by cloudpickle has the whole class of the object in it.  Loading one sets
+all attributes of the class again, also where the class was defined: its methods there would be
+replaced by copies that see other globals.  Here a class is filled once in each process, when it
+comes first.
 """
 
 import io

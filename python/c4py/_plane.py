@@ -118,8 +118,8 @@ class Printer:
             outlet = getattr(sys, stream)
             outlet.write(text)
             outlet.flush()
-        except (AttributeError, OSError, ValueError):
-            pass                # there is none, or it is closed
+        except Exception:
+            pass                # there is none, it is closed, or a broken one of the program's own
 
 
 # ---- the thread ----

@@ -25,7 +25,11 @@ from .errors import Charm4PyError, NotPublishedError, SessionClosed
 _PATIENCE = 1.0         # seconds until we say what we wait for
 _END_SECONDS = 30.0     # for PEs to leave when a session is closed
 
+_FORKED = ('this process was forked by a client of a session, and can be none itself: start it as '
+           'a program of its own (of multiprocessing: "spawn")')
+
 _current = None         # the session of this process
+_forked = False         # a client has forked this process
 
 
 # ---- connecting ----
@@ -69,6 +73,8 @@ def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout
 
 def _require_no_session():
     from . import launch
+    if _forked:
+        raise Charm4PyError(_FORKED)
     if launch.is_pe() or charm.started:
         raise Charm4PyError('c4py.connect() on a PE: a PE is in a program already, and can create '
                             'chares as it is')
@@ -351,8 +357,7 @@ class Session:
 
     def _require(self):
         if self._process != os.getpid():
-            raise Charm4PyError('this process was forked by a client of a session, and is none '
-                                'itself: connect() makes it one')
+            raise Charm4PyError(_FORKED)
         if self.closed:
             raise SessionClosed(self._closed or self._plane.over)
         if threading.current_thread() is self._driver:
@@ -509,8 +514,9 @@ def _at_exit():
 
 def _after_fork():
     """A child is no client: what it has inherited belongs to its parent."""
-    global _current
+    global _current, _forked
     if _current is not None:
+        _forked = True
         classes.announce_to(None)
         _current._plane.forget()
         _current = None

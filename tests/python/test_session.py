@@ -272,6 +272,37 @@ assert asker.ask(session.callback(lambda value: 2 * value), ret=True).get() == 4
 """)
 
 
+def test_a_callback_can_call_chares_and_wait_for_them(run_client):
+    run_client(BEGIN + NUMBER + """
+numbers = session.Array(Number, 4)
+class Asker(Chare):
+    @coro
+    def ask(self, target):
+        return target(ret=True).get()
+
+asker = session.Chare(Asker, onPE=1)
+depth = 0
+def nested():
+    global depth
+    depth += 1
+    if depth < 5:
+        return asker.ask(back, ret=True).get() + 1
+    return sum(numbers.value(ret=True).get())
+back = session.callback(nested)
+assert asker.ask(back, ret=True).get() == 6 + 4
+
+def close():
+    session.close()
+try:
+    asker.ask(session.callback(close), ret=True).get()
+except c4py.Charm4PyError as error:
+    assert 'a callback cannot' in str(error)
+else:
+    raise AssertionError
+assert not session.closed
+""")
+
+
 def test_an_exception_in_a_callback_is_shown_and_life_goes_on(start_client):
     code, out, err = start_client(BEGIN + """
 called = []
@@ -651,7 +682,8 @@ def test_a_forked_child_is_no_client(run_client):
 child = os.fork()
 if child == 0:
     try:
-        for use in (lambda: waiters.pid(ret=True), lambda: session.Group(Waiter), session.flush):
+        for use in (lambda: waiters.pid(ret=True), lambda: session.Group(Waiter), session.flush,
+                    c4py.connect):
             try:
                 use()
             except c4py.Charm4PyError as error:
