@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "client/cli/clock.h"
 #include "client/cli/describe.h"
 
 /* A terminal gives no sign when we come to its foreground: look now and then. */
@@ -21,14 +21,6 @@
 
 /* A daemon that does not answer keeps nobody who leaves. */
 #define PARTING_MS 1000
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void console_say(struct console *console, const char *format, ...)
 {
@@ -113,12 +105,6 @@ static void cancel(struct console *console, bool kill)
         c4p_cancel(console->client, console->job, kill);
 }
 
-/* A process that is to tell its failure cannot do it by a code that comes out as 0. */
-static int exit_code_of(int code)
-{
-    return code != 0 && (code & 0xff) == 0 ? 1 : code & 0xff;
-}
-
 static void end_tell(struct console *console, const struct c4p_event *event)
 {
     screen_put_lines(&console->screen, event->data, event->data_size);
@@ -140,7 +126,7 @@ static void on_ended(struct console *console, const struct c4p_event *event)
     console->state = event->state;
     if (console->manner->ending != NULL)
         console->manner->ending(console);
-    console_leave(console, exit_code_of(event->exit_code));
+    console_leave(console, exit_code_of_end(event));
     if (event->state == C4P_STATE_CANCELLED && console->interrupts > 0)
         console->exit_code = 128 + console->interrupt;
     if (console->screen.as_json) {
@@ -477,14 +463,14 @@ void console_open(struct console *console, const struct console_manner *manner,
  */
 static void job_part(struct console *console)
 {
-    int64_t deadline = now_ms() + PARTING_MS, request;
+    int64_t deadline = clock_now_ms() + PARTING_MS, request;
     struct c4p_event event;
 
     written_tell(console);
     request = c4p_unfollow(console->client, console->job);
-    while (request > 0 && now_ms() < deadline) {
+    while (request > 0 && clock_now_ms() < deadline) {
         int rc = c4p_next(console->client, &event);
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - clock_now_ms();
 
         if (rc < 0 || (rc > 0 && event.request == request))
             return;

@@ -7,6 +7,16 @@ bool state_is_over(enum c4p_state state)
     return state >= C4P_STATE_COMPLETED;
 }
 
+int exit_code_of_end(const struct c4p_event *event)
+{
+    int code = event->exit_code & 0xff;
+
+    /* A process that is to tell a failure cannot do it by a code that comes out as 0. */
+    if (code == 0 && (event->exit_code != 0 || event->state != C4P_STATE_COMPLETED))
+        return 1;
+    return code;
+}
+
 static void put_id(struct json *json, const char *key, uint64_t id)
 {
     char text[C4P_ID_SIZE];

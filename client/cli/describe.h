@@ -1,5 +1,6 @@
 /*
- * What the daemon tells, as JSON; c4py(1) describes every field, and these are all of them.
+ * What the daemon tells, as JSON (c4py(1) describes every field, and these are all of them) and as
+ * an exit code.
  */
 #ifndef C4P_CLIENT_CLI_DESCRIBE_H
 #define C4P_CLIENT_CLI_DESCRIBE_H
@@ -21,5 +22,8 @@ void describe_ended(struct json *json, const struct c4p_event *event);
 
 /* "completed" and beyond. */
 bool state_is_over(enum c4p_state state);
+
+/* What C4P_EVENT_ENDED means for the exit code of a process: 0 for success only. */
+int exit_code_of_end(const struct c4p_event *event);
 
 #endif

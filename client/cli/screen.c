@@ -7,20 +7,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "client/cli/clock.h"
 #include "client/cli/describe.h"
 
 #define LINE_SIZE 1024
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- begin and end ---- */
 
@@ -193,7 +185,7 @@ int screen_error(const struct screen *screen)
 
 void screen_wait(struct screen *screen, const char *text)
 {
-    progress_wait(&screen->progress, text, now_ms());
+    progress_wait(&screen->progress, text, clock_now_ms());
 }
 
 void screen_wait_over(struct screen *screen)
@@ -203,7 +195,7 @@ void screen_wait_over(struct screen *screen)
 
 int screen_due(const struct screen *screen)
 {
-    return progress_due(&screen->progress, now_ms());
+    return progress_due(&screen->progress, clock_now_ms());
 }
 
 void screen_paint(struct screen *screen)
@@ -215,5 +207,5 @@ void screen_paint(struct screen *screen)
         return;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         columns = size.ws_col;
-    progress_show(&screen->progress, now_ms(), columns);
+    progress_show(&screen->progress, clock_now_ms(), columns);
 }

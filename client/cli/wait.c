@@ -5,10 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/c4p.h"
 #include "client/cli/ask.h"
+#include "client/cli/clock.h"
 #include "client/cli/commands.h"
 #include "client/cli/describe.h"
 
@@ -21,25 +21,9 @@ struct wait {
     char id[C4P_ID_SIZE]; /* of the job that is waited for */
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* An exit code is not 0 where a job did not succeed. */
-static int exit_code_of(const struct c4p_event *event)
-{
-    int code = event->exit_code & 0xff;
-
-    return code == 0 && (event->exit_code != 0 || event->state != C4P_STATE_COMPLETED) ? 1 : code;
-}
-
 static int on_ended(const struct wait *wait, const struct c4p_event *event)
 {
-    int code = exit_code_of(event);
+    int code = exit_code_of_end(event);
 
     if (wait->as_json) {
         struct json json = {0};
@@ -81,12 +65,12 @@ static int on_event(const struct wait *wait, const struct c4p_event *event)
 /* 0; -1 when there is nothing more to wait for, with the exit code. */
 static int more_wait(const struct wait *wait, int *code)
 {
-    int64_t left = wait->deadline - now_ms();
+    int64_t left = wait->deadline - clock_now_ms();
     int timeout = left < 0 ? 0 : left < INT32_MAX ? (int)left : INT32_MAX;
 
     if (c4p_wait(wait->client, wait->deadline < 0 ? -1 : timeout) == 0 || errno == EINTR)
         return 0;
-    if (errno == EAGAIN && wait->deadline > now_ms())
+    if (errno == EAGAIN && wait->deadline > clock_now_ms())
         return 0;
     if (errno == EAGAIN) {
         fprintf(stderr, "c4py: job %s is not over yet (--timeout)\n", wait->id);
@@ -134,7 +118,7 @@ int wait_main(const struct options *options)
 {
     struct wait wait = {
         .client = ask_attach(options),
-        .deadline = options->timeout_ms < 0 ? -1 : now_ms() + options->timeout_ms,
+        .deadline = options->timeout_ms < 0 ? -1 : clock_now_ms() + options->timeout_ms,
         .as_json = options->json,
     };
     int code = 0;
