@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -232,9 +233,10 @@ def test_a_higher_priority_goes_first(daemon, gate, tmp_path):
 class Terminal:
     """A command on a terminal of its own."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, columns=80):
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
             os.execv(C4PY, [str(C4PY), *map(str, arguments)])
         self.out = b""
         os.set_blocking(self.terminal, False)
@@ -287,6 +289,22 @@ def test_on_a_terminal_the_waiting_is_one_line_that_goes_away(daemon, gate):
     assert terminal.says(b"\r\x1b[K")
     assert terminal.finish() == 0
     assert terminal.out.endswith(b"\r\x1b[K" + b"second\r\n" * 4)
+
+
+def test_lines_are_cut_to_the_width_of_a_terminal_and_of_nothing_else(daemon, gate):
+    first = daemon.submit(GATED, 3, [gate], ["--name", "a name that is longer than the line"])
+    daemon.wait_for(first, "running")
+    terminal = Terminal("jobs", columns=30)
+    assert terminal.finish() == 0
+    lines = terminal.out.decode().splitlines()
+    assert len(lines) == 2 and all(len(line) <= 30 for line in lines)
+    assert " running " in daemon.c4py("jobs").stdout.splitlines()[1]
+    terminal = Terminal("submit", "-n", 4, daemon.program("pass"), columns=30)
+    assert terminal.says(b"c4py: job ")
+    gate.touch()
+    assert terminal.finish() == 0
+    shown = terminal.out.partition(b"\r")[0]
+    assert b"\n" not in shown and len(shown) < 30
 
 
 # ---- Ctrl-C and what else ends a client ----
