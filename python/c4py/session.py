@@ -85,10 +85,13 @@ def _require_no_session():
                             'time; close() or detach() that one first')
 
 
+def _version():
+    return '.'.join(map(str, sys.version_info[:2]))
+
+
 def _command(python):
     pe = os.path.join(os.path.dirname(os.path.abspath(__file__)), '_session_pe.py')
-    version = '.'.join(map(str, sys.version_info[:2]))
-    return [os.fspath(python or sys.executable), pe, version]
+    return [os.fspath(python or sys.executable), pe, _version()]
 
 
 def _search_path():
@@ -166,10 +169,17 @@ class _Opening:
     def _follow(self):
         """Receive its output: of one that we join, what comes from now on."""
         start = 0
-        if self.joined:
-            start = next((info['output_next'] for info in self._sessions()
-                          if info['id'] == self.plane.job), 0)
+        for info in self._sessions() if self.joined else ():
+            if info['id'] == self.plane.job:
+                start = info['output_next']
+                self._require_version(info['argv'][-1])
         self._ask('follow', self.plane.job, start=start, lossless=not self.joined)
+
+    def _require_version(self, theirs):
+        """Functions travel as byte code."""
+        if theirs != _version():
+            raise Charm4PyError(f"the PEs of session '{self.name}' run Python {theirs}, but this "
+                                f'is Python {_version()}: join it with a Python {theirs}')
 
     def _say_embedded(self, pes):
         lasts = f"; the session '{self.name}' ends with this process" if self.name else ''
@@ -198,7 +208,7 @@ class _Opening:
     def enter(self):
         """Become the driver of the session."""
         global _current
-        endpoint, segment, wake = self._ask('segment', self.plane.job)
+        endpoint, segment, wake = self._segment()
         pes = _c4py.client_attach(_runtime, Charm4PyError, endpoint, segment, wake)
         self.session = session = Session(self.plane, self.name, pes)
         _current = session
@@ -213,6 +223,15 @@ class _Opening:
         _asyncio.join()
         _prompt.install()
         return session
+
+    def _segment(self):
+        plane = self.plane
+        try:
+            return self._ask('segment', plane.job)
+        except Charm4PyError:
+            if plane.wait_for(lambda: plane.over is not None, _PATIENCE):
+                raise SessionClosed(plane.over) from None       # that is why
+            raise
 
     def _wait_for_pes(self):
         """PEs that cannot start should be heard of here, not in the first call."""

@@ -492,6 +492,7 @@ else:
         ("name='x', ttl=-1", "more than 0"),
         ("env={'A=B': 'c'}", "texts"),
         ("python='/nowhere/python'", "/nowhere/python"),
+        ("python='/bin/false'", "exit code 1"),
         ("address='/nowhere'", "/nowhere"),
         ("cwd='/nowhere/at/all'", "/nowhere/at/all"),
     ],

@@ -1,6 +1,7 @@
 """Sessions of a lasting daemon: joined, left, found again, and ended."""
 
 import os
+import pathlib
 import signal
 
 import pytest
@@ -33,6 +34,17 @@ class Counter(Chare):
 def line(text):
     print(text, flush=True)
 """
+
+
+def segments_of(pid):
+    """Descriptors of a process that are the shared memory of a session."""
+    found = []
+    for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found += [link.name] if "memfd:c4p" in os.readlink(link) else []
+        except OSError:
+            continue  # closed meanwhile
+    return found
 
 
 def test_a_second_process_finds_the_chares_of_the_first(start_daemon, start_client):
@@ -78,12 +90,12 @@ def test_a_named_session_ends_when_its_time_to_live_is_over(start_daemon, run_cl
     one = start_daemon(pes=2)
     run_client(BEGIN + """
 session = connect('short', ttl=0.5)
-session.Group(Counter).add(1, ret=True).get()
+assert session.Group(Counter).add(1, ret=True).get() == [1, 1]
 session.detach()
 assert session.closed
 session.detach()
 """, one.state_dir)
-    assert wait_until(lambda: not children(one.pid))
+    assert wait_until(lambda: not children(one.pid) and not segments_of(one.pid))
     run_client(BEGIN + """
 try:
     connect('short', create=False)
@@ -270,6 +282,33 @@ with connect('mixed') as session:
 """, state, name="second.py").succeeds()
     first.go_on()
     first.succeeds()
+
+
+def test_clients_and_pes_of_different_versions_of_python_are_kept_apart(
+    start_daemon, start_client
+):
+    state = start_daemon(pes=2).state_dir
+    other = """
+sys.version_info = (3, 99, 0)
+try:
+    connect(sys.argv[2])
+except c4py.Charm4PyError as error:
+    line(error)
+"""
+    first = start_client(BEGIN + """
+session = connect('versions')
+line('there')
+input()
+session.close()
+""", state, name="first.py")
+    assert first.says("there")
+    joining = start_client(BEGIN + other, state, "versions", name="joining.py").succeeds()
+    assert "but this is Python 3.99" in joining
+    first.go_on()
+    first.succeeds()
+    code, out, err = start_client(BEGIN + other, state, "new", name="making.py").finish()
+    assert code == 0 and "the session has ended: " in out, err
+    assert "the client of this session runs Python 3.99" in err
 
 
 def test_lookup_waits_for_what_another_client_publishes(start_daemon, start_client):
