@@ -3,12 +3,16 @@
 
 #include <event2/event.h>
 #include <ftw.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <zmq.h>
 
 #include "client/c4p.h"
 #include "daemon/jobs/spawn.h"
 #include "daemon/service.h"
 #include "proto/control.h"
+#include "proto/control.pb-c.h"
 #include "proto/place.h"
 
 #define WAIT_MS 20000
@@ -774,6 +778,86 @@ static void clients_beyond_the_limit_are_refused(void **state)
     bench_close(&bench);
 }
 
+/* ---- a client that asks and does not read ---- */
+
+struct raw {
+    int door;
+    void *zmq, *socket;
+};
+
+static void raw_send(struct raw *raw, C4p__Request__BodyCase body, void *message)
+{
+    C4p__Request request = C4P__REQUEST__INIT;
+    uint8_t frame[256];
+
+    request.id = 1;
+    request.body_case = body;
+    request.hello = message;
+    require(zmq_send(raw->socket, frame, c4p__request__pack(&request, frame), 0) > 0);
+}
+
+static void raw_attach(struct raw *raw, const struct bench *bench)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    C4p__Attach attach = C4P__ATTACH__INIT;
+    C4p__Knock knock = C4P__KNOCK__INIT;
+    C4p__Hello hello = C4P__HELLO__INIT;
+    const int one = 1, linger = 0, timeout = WAIT_MS;
+    uint8_t packet[1024];
+    C4p__Door *door;
+    ssize_t size;
+
+    attach.min_version = hello.min_version = CONTROL_MIN_VERSION;
+    attach.max_version = hello.max_version = CONTROL_MAX_VERSION;
+    knock.body_case = C4P__KNOCK__BODY_ATTACH;
+    knock.attach = &attach;
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/" PLACE_ATTACH, bench->directory);
+    raw->door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    require(connect(raw->door, (struct sockaddr *)&address, sizeof(address)) == 0);
+    require(send(raw->door, packet, c4p__knock__pack(&knock, packet), 0) > 0);
+    size = recv(raw->door, packet, sizeof(packet), 0);
+    require(size > 0);
+    door = c4p__door__unpack(NULL, (size_t)size, packet);
+    require(door != NULL);
+    raw->zmq = zmq_ctx_new();
+    raw->socket = zmq_socket(raw->zmq, ZMQ_DEALER);
+    zmq_setsockopt(raw->socket, ZMQ_RCVHWM, &one, sizeof(one));
+    zmq_setsockopt(raw->socket, ZMQ_LINGER, &linger, sizeof(linger));
+    zmq_setsockopt(raw->socket, ZMQ_SNDTIMEO, &timeout, sizeof(timeout));
+    require(zmq_connect(raw->socket, door->address) == 0);
+    hello.ticket = door->ticket;
+    raw_send(raw, C4P__REQUEST__BODY_HELLO, &hello);
+    require(zmq_recv(raw->socket, packet, sizeof(packet), 0) > 0);
+    c4p__door__free_unpacked(door, NULL);
+}
+
+static void who_asks_and_does_not_read_is_cut_off_and_the_others_are_served(void **state)
+{
+    C4p__Status status = C4P__STATUS__INIT;
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_event event;
+    struct raw raw;
+    char byte;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    raw_attach(&raw, &bench);
+    while (recv(raw.door, &byte, 1, MSG_DONTWAIT) < 0) {
+        require(errno == EAGAIN);
+        raw_send(&raw, C4P__REQUEST__BODY_STATUS, &status);
+    }
+    assert_true(c4p_status(client) > 0);
+    event_await(client, C4P_EVENT_STATUS, &event);
+    assert_int_equal(event.status->clients, 1);
+    close(raw.door);
+    zmq_close(raw.socket);
+    zmq_ctx_term(raw.zmq);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -792,6 +876,7 @@ int main(void)
         watched_test(a_named_session_that_nobody_comes_back_to_ends_after_its_time),
         watched_test(only_who_opened_or_follows_a_session_enters_it),
         watched_test(clients_beyond_the_limit_are_refused),
+        watched_test(who_asks_and_does_not_read_is_cut_off_and_the_others_are_served),
     };
 
     if (spawn_reserve_fds() != 0)
