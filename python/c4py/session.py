@@ -79,6 +79,7 @@ def _require_no_session():
         raise Charm4PyError('c4py.connect() on a PE: a PE is in a program already, and can create '
                             'chares as it is')
     if _current is not None and _current._plane.over is not None:
+        _current._require_driver()
         _current._finish(_current._plane.over)
     if _current is not None:
         raise Charm4PyError(f'this process drives {_current!r}: a process has one session at a '
@@ -383,10 +384,14 @@ class Session:
             _asyncio.join()
 
     def _require_driver(self):
-        if self._process == os.getpid() and threading.current_thread() is not self._driver \
-                and self._driver.is_alive():
+        thread = threading.current_thread()
+        if thread is self._driver or self._process != os.getpid():
+            return
+        if self._driver.is_alive():
             raise Charm4PyError(f'only the thread that connected ({self._driver.name}) can wait in '
                                 'a session, or leave it')
+        self._driver = thread
+        _c4py.client_drive()
 
     def _require_leaver(self):
         self._require_driver()
@@ -527,8 +532,16 @@ class Session:
 @atexit.register
 def _at_exit():
     session = _current
-    if session is not None and session._process == os.getpid():
-        session._finish('the client has ended', end=not session._lasts)
+    if session is None or session._process != os.getpid():
+        return
+    try:
+        session._require_driver()
+    except Charm4PyError:               # a daemon thread, which may be in the middle of a call
+        if not session._lasts:
+            _end_job(session._plane)
+        session._plane.stop()
+        return
+    session._finish('the client has ended', end=not session._lasts)
 
 
 def _after_fork():

@@ -240,6 +240,16 @@ static PyObject *client_detach(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* The thread that attached has ended: another one, the caller, drives from now on. */
+static PyObject *client_drive(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    if (rt.client)
+        rt.thread = PyThreadState_Get();
+    Py_RETURN_NONE;
+}
+
 /* From any thread. A string becomes an exception of the class that client_attach() was given. */
 static PyObject *client_end(PyObject *self, PyObject *reason)
 {
@@ -292,6 +302,8 @@ PyMethodDef client_methods[] = {
      "Become a client of a session; returns the number of its PEs."},
     {"client_detach", client_detach, METH_NOARGS, "Leave the session."},
     {"client_end", client_end, METH_O, "From any thread: the session is over, and why."},
+    {"client_drive", client_drive, METH_NOARGS,
+     "Drive from this thread, the one that did having ended."},
     {"client_poll", client_poll, METH_NOARGS, "Handle the messages that are there."},
     {"client_fd", client_fd, METH_NOARGS, "Descriptor that is readable when client_poll() is due."},
     {"client_arm", client_arm, METH_NOARGS,

@@ -678,6 +678,31 @@ assert told.get() == 'told'
 """)
 
 
+def test_when_the_thread_that_connected_has_ended_another_one_can_drive(run_client):
+    run_client("""
+import threading
+import c4py
+class Worker(c4py.Chare):
+    def five(self):
+        return 5
+def work():
+    global session, worker
+    session = c4py.connect(pes=1, quiet=True)
+    worker = session.Chare(Worker)
+    assert worker.five(ret=True).get() == 5
+for _ in range(3):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    session.wait_quiescence()
+    assert worker.five(ret=True).get() == 5
+    session.close()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+""")
+
+
 def test_a_forked_child_is_no_client(run_client):
     run_client(WAITING + """
 child = os.fork()
