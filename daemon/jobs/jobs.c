@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,6 +316,10 @@ static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
     if (jobs->ended)
         history_trim(jobs);
     entries_drop(jobs);
+    /* A daemon that has nothing to do for days need not keep what many jobs took. */
+    if (jobs->ended && jobs->store != NULL && jobs->active == NULL &&
+        queue_length(jobs->queue) == 0)
+        malloc_trim(0);
     jobs->ended = jobs->orphans = false;
     while ((id = queue_next(jobs->queue, &pes)) != 0)
         if ((entry = entry_find(jobs, id)) != NULL)
