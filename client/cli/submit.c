@@ -40,6 +40,11 @@ static void leave(struct console *console, int number)
     if (!console->accepted)
         console_say(console, "left before the daemon answered: c4py jobs tells whether it has the "
                              "job");
+    else if (!console->lost && console->interrupts > 2)
+        console_say(console,
+                    "left before the daemon answered: c4py jobs tells what becomes of "
+                    "job %s",
+                    id);
     else if (!console->lost)
         console_say(console, "job %s goes on (c4py attach %s follows it)", id, id);
     else if (console->state <= C4P_STATE_QUEUED)
@@ -53,18 +58,13 @@ static void leave(struct console *console, int number)
 
 static void on_interrupted(struct console *console, int number)
 {
-    char id[C4P_ID_SIZE];
-
     if (number == SIGHUP || console->lost) {
         leave(console, number);
         return;
     }
     console_cancel_job(console, number);
-    if (console->ended && console->accepted) /* the third */
-        console_say(console,
-                    "left before the daemon answered: c4py jobs tells what becomes of "
-                    "job %s",
-                    c4p_id_format(console->job, id));
+    if (console->ended)
+        leave(console, console->interrupt);
 }
 
 static void on_lost(struct console *console, const char *why)
@@ -90,24 +90,20 @@ static const struct console_manner manner = {
 
 /* ---- the two ways ---- */
 
-static int unsent(void)
-{
-    ask_failed(command_submit_error(errno));
-    return EXIT_USAGE;
-}
-
 static int follow(struct c4p_client *client, const struct c4p_job *job,
                   const struct options *options)
 {
     struct console console;
 
-    if (c4p_submit(client, job) < 0) {
-        c4p_close(client);
-        return unsent();
-    }
+    /* From here on a signal kills us no more, and the job is not left behind unheard of. */
     console_open(&console, &manner, options);
     console.client = client;
-    console_follow(&console);
+    if (c4p_submit(client, job) >= 0) {
+        console_follow(&console);
+    } else {
+        console_say(&console, "%s", command_submit_error(errno));
+        console.exit_code = EXIT_USAGE;
+    }
     return console_close(&console);
 }
 
@@ -125,10 +121,12 @@ static int detach(struct c4p_client *client, const struct c4p_job *job,
     uint64_t number = 0;
     int rc = 0;
 
-    if (request < 0)
-        rc = unsent();
-    else if (ask(client, request, on_accepted, &number, error) != 0)
+    if (request < 0) {
+        ask_failed(command_submit_error(errno));
+        rc = EXIT_USAGE;
+    } else if (ask(client, request, on_accepted, &number, error) != 0) {
         rc = ask_failed(error);
+    }
     c4p_close(client);
     if (rc != 0)
         return rc;
