@@ -2,8 +2,8 @@
  * Who follows which job: a client that follows one gets its states, what is kept of its output from
  * some piece on, what comes after that, and its end.
  *
- * A follower is a cursor into the job's transcript, so any number of them can follow a job, and each
- * at its own pace. At most CONTROL_OUTPUT_WINDOW pieces are on their way to it unacknowledged, and
+ * A follower is a cursor into the job's transcript, so any number of them can follow a job, each at
+ * its own pace. At most CONTROL_OUTPUT_WINDOW pieces are on their way to it unacknowledged, and
  * FOLLOWERS_CLIENT_WINDOW to one client. A lossless one holds the PEs back when they would push out
  * of the transcript what it has not acknowledged; another loses that, and sees it in the sequence.
  *

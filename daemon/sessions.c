@@ -292,7 +292,7 @@ static struct session *session_create(struct sessions *sessions, const char *nam
     return session;
 }
 
-/* Make it; a client that asks a second time, with the same key, gets what it made the first time. */
+/* Make it; a client that asks again, with the same key, gets what it made the first time. */
 static struct session *session_make(struct sessions *sessions, const C4p__Open *open,
                                     const char *name, uint64_t *job,
                                     char reason[CONTROL_REASON_SIZE])

@@ -66,7 +66,7 @@ struct job_listener {
 
 #define JOB_ERROR_SIZE 256
 
-/* Is there anything in it that can be seen to be impossible, without making anything? A sentence. */
+/* What can be seen to be impossible before anything is made: -1 with a sentence. */
 int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE]);
 
 /* NULL with a sentence in `error`. The transcript is borrowed, and must outlive the job. */

@@ -9,8 +9,8 @@
  * have C4P_JOB=INSTANCE/ID of this state directory in their environment) are killed before anything
  * new starts. A session does not outlive its daemon, queued or not: its clients lost it.
  *
- * What a job leaves behind when it ends (processes that made a process group of their own) is killed
- * as well: this process asks for the orphans below it to become its children (remains.h).
+ * What a job leaves behind when it ends (processes that made a process group of their own) is
+ * killed as well: this process asks for the orphans below it to become its children (remains.h).
  */
 #ifndef C4P_DAEMON_JOBS_JOBS_H
 #define C4P_DAEMON_JOBS_JOBS_H
@@ -49,7 +49,7 @@ struct jobs_listener {
     void (*ended)(void *context, uint64_t id);
     /* May the PEs of this job go on writing? False: some follower would lose what it must have. */
     bool (*keeps_up)(void *context, uint64_t id);
-    /* A sentence for a person (a row was quarantined ...); NULL: what jobs_trouble() says is new. */
+    /* A sentence for a person (a row was quarantined); NULL: jobs_trouble() says another. */
     void (*trouble)(void *context, const char *sentence);
     void *context;
 };

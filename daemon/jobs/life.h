@@ -63,7 +63,7 @@ enum life_event_kind {
     LIFE_CORRUPT, /* text: what is wrong with the segment */
     LIFE_CANCEL,  /* text: why, NULL: somebody wanted it */
     LIFE_KILL,    /* no grace; the outcome is that of a cancel unless there is one; text as there */
-    LIFE_CLOSE, /* a session is done: everybody is to stop, which is a success; text: why, or NULL */
+    LIFE_CLOSE,   /* a session is done: all are to stop, which is a success; text: why, or NULL */
     LIFE_TOO_LONG, /* text: the time limit, which it has reached */
     LIFE_TIMER     /* the time asked for has come */
 };

@@ -21,7 +21,7 @@ struct remains {
     char instance[REMAINS_INSTANCE_CHARS + 1];
 };
 
-/* Read the instance in a state directory, or make one; NULL: for this process only. -1 with errno. */
+/* Read the instance in a state directory, or make one; NULL: for this process. -1 with errno. */
 int remains_open(struct remains *remains, const char *state_dir);
 
 /* The value of C4P_JOB for a job. */
