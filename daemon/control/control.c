@@ -21,6 +21,15 @@ struct control_peer {
     uint8_t identity[CONTROL_MAX_IDENTITY];
 };
 
+/* So many of the last that have gone are known: what they sent before may come after. */
+#define GONE_LIMIT 64
+
+/* Who a frame is from, as ZeroMQ calls it. */
+struct identity {
+    size_t size;
+    uint8_t bytes[CONTROL_MAX_IDENTITY];
+};
+
 struct control {
     struct control_service service;
     uint64_t incarnation;
@@ -28,6 +37,8 @@ struct control {
     uint32_t max_clients;
     struct control_peer *peers;
     uint64_t refused;
+    struct identity gone[GONE_LIMIT]; /* a ring; size 0: free */
+    unsigned gone_next;
 };
 
 struct control *control_create(const struct control_service *service, uint64_t incarnation,
@@ -105,6 +116,23 @@ struct control_peer *control_find(struct control *control, uint64_t who)
     return NULL;
 }
 
+static void gone_keep(struct control *control, const struct control_peer *peer)
+{
+    struct identity *gone = &control->gone[control->gone_next++ % GONE_LIMIT];
+
+    memcpy(gone->bytes, peer->identity, peer->identity_size);
+    gone->size = peer->identity_size;
+}
+
+static bool gone_knows(const struct control *control, const struct control_peer *peer)
+{
+    for (size_t i = 0; i < GONE_LIMIT; i++)
+        if (control->gone[i].size == peer->identity_size &&
+            memcmp(control->gone[i].bytes, peer->identity, peer->identity_size) == 0)
+            return true;
+    return false;
+}
+
 void control_gone(struct control *control, uint64_t who)
 {
     struct control_peer *peer = control_find(control, who);
@@ -112,6 +140,7 @@ void control_gone(struct control *control, uint64_t who)
     if (peer == NULL)
         return;
     control->service.left(control->service.context, peer);
+    gone_keep(control, peer);
     HASH_DEL(control->peers, peer);
     free(peer);
 }
@@ -363,6 +392,11 @@ void control_receive(struct control *control, const void *identity, size_t ident
         refuse(control, peer, 0, "the request cannot be decoded: it is no control message");
         return;
     }
-    request_dispatch(control, peer, request);
+    /* The door is another connection: that it was closed may be known before the last requests. */
+    if (peer == &stranger && request->body_case != C4P__REQUEST__BODY_HELLO &&
+        gone_knows(control, peer))
+        log_write(LOG_DEBUG, "control", "a request of a client that is gone comes too late");
+    else
+        request_dispatch(control, peer, request);
     c4p__request__free_unpacked(request, NULL);
 }

@@ -55,7 +55,8 @@ void control_set_limit(struct control *control, uint32_t max_clients);
 /* A frame came. */
 void control_receive(struct control *control, const void *identity, size_t identity_size,
                      const void *data, size_t size);
-/* A connection at the door is closed: so is the client that came through it. */
+/* A connection at the door is closed: so is the client that came through it. What it had sent and
+ * arrives only now is dropped: it is nobody's fault, and nobody waits for an answer. */
 void control_gone(struct control *control, uint64_t who);
 
 /* Answer a request. What cannot be sent makes the service lose the client. */
