@@ -270,7 +270,8 @@ STEP = $(VARIANT:%=%-)
 # Sanitizers lay out their shadow memory beside what address randomization does not reach.
 ALONE := $(if $(SANITIZE),$(shell setarch -R true 2>/dev/null && echo setarch -R))
 export UBSAN_OPTIONS := print_stacktrace=1
-export TSAN_OPTIONS := suppressions=$(abspath tests/tsan.supp)
+# Libraries that are not built for it are not looked into: all that one of them moves would be reported.
+export TSAN_OPTIONS := suppressions=$(abspath tests/tsan.supp):ignore_noninstrumented_modules=1
 
 again = make $(or $(VARIANT),$(1))
 pytest = cd $(CURDIR) && mkdir -p $(RESULTS) && rm -f $(RESULTS)/$(1).xml && \

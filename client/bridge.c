@@ -505,3 +505,11 @@ void c4p_bridge_close(struct c4p_bridge *bridge)
         close(bridge->door);
     free(bridge);
 }
+
+void c4p_bridge_forget(struct c4p_bridge *bridge)
+{
+    if (bridge == NULL || bridge->door < 0)
+        return;
+    close(bridge->door);
+    bridge->door = -1;
+}

@@ -176,6 +176,8 @@ C4P_API int c4p_bridge(struct c4p_client *client, uint64_t job, struct c4p_bridg
                        char error[C4P_ERROR_SIZE]);
 /* NULL-safe. */
 C4P_API void c4p_bridge_close(struct c4p_bridge *bridge);
+/* As c4p_forget(), in a child that was forked. */
+C4P_API void c4p_bridge_forget(struct c4p_bridge *bridge);
 
 /* ---- events ---- */
 

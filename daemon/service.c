@@ -229,13 +229,21 @@ static void on_gone(void *context, uint64_t who)
         service->listener.deserted(service->listener.context);
 }
 
+/* A client is to be ended by us; why is in the log. */
+static void client_cut(void *context, uint64_t number)
+{
+    struct service *service = context;
+
+    attach_close(service->attach, number);
+    on_gone(service, number);
+}
+
 static void service_on_cut(evutil_socket_t fd, short what, void *argument)
 {
     struct service *service = argument;
     struct client *client, *next;
 
-    (void)fd;
-    (void)what;
+    (void)fd, (void)what;
     DL_FOREACH_SAFE(service->clients, client, next)
     {
         uint64_t number = number_of(client->peer);
@@ -246,8 +254,7 @@ static void service_on_cut(evutil_socket_t fd, short what, void *argument)
                   (unsigned long long)number, control_peer_name(client->peer),
                   client->lost == EAGAIN ? "it asks, and does not read the answers"
                                          : strerror(client->lost));
-        attach_close(service->attach, number);
-        on_gone(service, number);
+        client_cut(service, number);
     }
 }
 
@@ -259,7 +266,7 @@ static int followers_send(void *context, struct control_peer *peer, C4p__Event__
     return control_send(service->control, peer, body, message);
 }
 
-static int on_segment(void *context, uint64_t who, uint64_t job, uint32_t *endpoint, int fds[2],
+static int on_segment(void *context, uint64_t who, uint64_t job, struct attach_entry *entry,
                       char reason[ATTACH_ERROR_SIZE])
 {
     struct service *service = context;
@@ -269,7 +276,7 @@ static int on_segment(void *context, uint64_t who, uint64_t job, uint32_t *endpo
 
     if (peer != NULL)
         rc = sessions_enter(service->sessions, who, job,
-                            followers_has(client_of(peer)->follows, job), endpoint, fds, sentence);
+                            followers_has(client_of(peer)->follows, job), entry, sentence);
     if (rc != 0)
         snprintf(reason, ATTACH_ERROR_SIZE, "%.*s", ATTACH_ERROR_SIZE - 1, sentence);
     return rc;
@@ -558,11 +565,13 @@ static int service_open(struct service *service, const char *address,
 {
     const struct followers_listener followers = {followers_send, serve_lost, service};
     struct event_base *base = service->place->base;
+    const struct bridge_listener remote = {client_cut, service};
     mode_t before;
 
     service->cut = event_new(base, -1, 0, service_on_cut, service);
     service->followers = followers_create(base, &followers);
-    service->sessions = sessions_create(base, service->settings.session_ttl_ms);
+    service->sessions = sessions_create(base, service->settings.session_ttl_ms,
+                                        service->settings.jobs.state_dir, &remote);
     if (service->cut == NULL || service->followers == NULL || service->sessions == NULL ||
         control_open(service, address) != 0)
         return out_of_memory(error);

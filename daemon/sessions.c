@@ -16,6 +16,7 @@
 #include "daemon/log.h"
 #include "daemon/router/router.h"
 #include "daemon/words.h"
+#include "proto/place.h"
 
 /* Ten years: longer is for ever, and timers count in seconds. */
 #define MAX_TTL_MS (10ull * 366 * 24 * 60 * 60 * 1000)
@@ -44,6 +45,7 @@ struct sessions {
     struct jobs *jobs;
     uint64_t ttl_ms;
     struct session *all; /* by job */
+    struct bridge *bridge;
 };
 
 static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
@@ -58,15 +60,23 @@ static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
     return -1;
 }
 
-struct sessions *sessions_create(struct event_base *base, uint64_t ttl_ms)
+struct sessions *sessions_create(struct event_base *base, uint64_t ttl_ms, const char *state_dir,
+                                 const struct bridge_listener *remote)
 {
     struct sessions *sessions = calloc(1, sizeof(*sessions));
+    char address[PLACE_MAX + sizeof("ipc:///" PLACE_DATA)];
 
     if (sessions == NULL)
         return NULL;
     sessions->base = base;
     sessions->ttl_ms = ttl_ms;
-    return sessions;
+    if (state_dir != NULL)
+        snprintf(address, sizeof(address), "ipc://%.*s/" PLACE_DATA, PLACE_MAX, state_dir);
+    sessions->bridge = bridge_create(base, state_dir != NULL ? address : NULL, remote);
+    if (sessions->bridge != NULL)
+        return sessions;
+    free(sessions);
+    return NULL;
 }
 
 void sessions_set_jobs(struct sessions *sessions, struct jobs *jobs)
@@ -123,6 +133,7 @@ void sessions_destroy(struct sessions *sessions)
     {
         session_destroy(session);
     }
+    bridge_destroy(sessions->bridge);
     free(sessions);
 }
 
@@ -244,12 +255,32 @@ void sessions_client_gone(struct sessions *sessions, uint64_t client)
     }
 }
 
+/* 0 with the new endpoint, or -1 with a sentence. */
+static int entry_make(struct sessions *sessions, struct router *router, uint64_t client,
+                      struct attach_entry *entry, char sentence[BRIDGE_ERROR_SIZE])
+{
+    if (entry->remote) {
+        if (bridge_admit(sessions->bridge, router, client, &entry->bridge, sentence) != 0)
+            return -1;
+        entry->endpoint = entry->bridge.endpoint;
+        return 0;
+    }
+    entry->endpoint = router_client_enter(router);
+    entry->fds[0] = router_segment_fd(router);
+    entry->fds[1] = router_wake_fd(router);
+    if (entry->endpoint != 0)
+        return 0;
+    snprintf(sentence, BRIDGE_ERROR_SIZE, "%s",
+             errno == ENOSPC ? "every place for a client is taken" : strerror(errno));
+    return -1;
+}
+
 int sessions_enter(struct sessions *sessions, uint64_t client, uint64_t job, bool follows,
-                   uint32_t *endpoint, int fds[2], char reason[CONTROL_REASON_SIZE])
+                   struct attach_entry *entry, char reason[CONTROL_REASON_SIZE])
 {
     struct session *session = session_find(sessions, job);
     struct router *router = jobs_router(sessions->jobs, job);
-    char id[CONTROL_ID_CHARS + 1];
+    char id[CONTROL_ID_CHARS + 1], sentence[BRIDGE_ERROR_SIZE];
     struct member *member;
 
     control_id_format(job, id);
@@ -263,13 +294,9 @@ int sessions_enter(struct sessions *sessions, uint64_t client, uint64_t job, boo
     if (member == NULL)
         return refuse(reason, "the daemon is out of memory");
     member_leave_segment(session, member);
-    member->endpoint = router_client_enter(router);
-    if (member->endpoint == 0)
-        return refuse(reason, "session %s: %s", id,
-                      errno == ENOSPC ? "every place for a client is taken" : strerror(errno));
-    *endpoint = member->endpoint;
-    fds[0] = router_segment_fd(router);
-    fds[1] = router_wake_fd(router);
+    if (entry_make(sessions, router, client, entry, sentence) != 0)
+        return refuse(reason, "session %s: %.200s", id, sentence);
+    member->endpoint = entry->endpoint;
     return 0;
 }
 

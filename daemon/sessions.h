@@ -18,9 +18,13 @@
 struct event_base;
 struct sessions;
 
-/* `ttl_ms`: of sessions that do not say otherwise; 0: for ever. NULL with errno. Destroy is
- * NULL-safe, and ends nothing. */
-struct sessions *sessions_create(struct event_base *base, uint64_t ttl_ms);
+/*
+ * `ttl_ms`: of sessions that do not say otherwise; 0: for ever. The rest is for clients that do not
+ * map the segment: `state_dir`, where their socket is (NULL: it has no file), and who is told when
+ * one is to be ended. NULL with errno. Destroy is NULL-safe, and ends nothing: no job is left then.
+ */
+struct sessions *sessions_create(struct event_base *base, uint64_t ttl_ms, const char *state_dir,
+                                 const struct bridge_listener *remote);
 void sessions_destroy(struct sessions *sessions);
 /* Before anything else. */
 void sessions_set_jobs(struct sessions *sessions, struct jobs *jobs);
@@ -31,10 +35,10 @@ int sessions_open(struct sessions *sessions, uint64_t client, const C4p__Open *o
                   char reason[CONTROL_REASON_SIZE]);
 int sessions_close(struct sessions *sessions, uint64_t job, char reason[CONTROL_REASON_SIZE]);
 
-/* Enter the segment: the endpoint that the client is in it, and the segment's two descriptors,
- * which stay ours. Again: a new endpoint. `follows`: it follows the job. -1 with a sentence. */
+/* Enter the segment (attach.h). Again: a new endpoint. `follows`: it follows the job. -1 with a
+ * sentence. */
 int sessions_enter(struct sessions *sessions, uint64_t client, uint64_t job, bool follows,
-                   uint32_t *endpoint, int fds[2], char reason[CONTROL_REASON_SIZE]);
+                   struct attach_entry *entry, char reason[CONTROL_REASON_SIZE]);
 /* The client is in the session no more, or in none. */
 void sessions_leave(struct sessions *sessions, uint64_t client, uint64_t job);
 void sessions_client_gone(struct sessions *sessions, uint64_t client);

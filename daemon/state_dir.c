@@ -142,7 +142,8 @@ static enum state_dir_result directory_lock(struct state_dir *directory, char *e
 /* True only while a daemon lives. */
 static void traces_remove(const struct state_dir *directory)
 {
-    static const char *const names[] = {PLACE_PID, ANNOUNCEMENT_DRAFT, PLACE_ATTACH, PLACE_CONTROL};
+    static const char *const names[] = {PLACE_PID, ANNOUNCEMENT_DRAFT, PLACE_ATTACH, PLACE_CONTROL,
+                                        PLACE_DATA};
     char path[PATH_MAX];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

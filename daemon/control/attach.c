@@ -218,15 +218,35 @@ static void knock_attach(struct visitor *visitor, const C4p__Knock *knock)
         visitor_gone(visitor);
 }
 
+/* The answer to who may come in: two descriptors, or what a bridge needs. */
+static int entry_send(int fd, struct attach_entry *entry)
+{
+    C4p__Door door = C4P__DOOR__INIT;
+    int rc;
+
+    door.endpoint = entry->endpoint;
+    if (!entry->remote)
+        return door_send(fd, &door, entry->fds);
+    door.address = (char *)(uintptr_t)entry->bridge.address;
+    door.ticket.data = entry->bridge.ticket;
+    door.ticket.len = sizeof(entry->bridge.ticket);
+    door.epoch = entry->bridge.geometry.epoch;
+    door.pes = entry->bridge.geometry.pes;
+    door.cores = entry->bridge.geometry.cores;
+    door.region_size = entry->bridge.geometry.region_size;
+    rc = door_send(fd, &door, NULL);
+    explicit_bzero(entry->bridge.ticket, sizeof(entry->bridge.ticket));
+    return rc;
+}
+
 static void knock_segment(struct visitor *visitor, const C4p__Knock *knock)
 {
     struct attach *attach = visitor->attach;
-    C4p__Door door = C4P__DOOR__INIT;
+    struct attach_entry entry = {.remote = knock->segment->remote, .fds = {-1, -1}};
     char reason[ATTACH_ERROR_SIZE] = "";
     uint64_t id = visitor->who.id;
-    int fds[2] = {-1, -1};
-    int rc = attach->listener.segment(attach->listener.context, id, knock->segment->job,
-                                      &door.endpoint, fds, reason);
+    int rc =
+        attach->listener.segment(attach->listener.context, id, knock->segment->job, &entry, reason);
 
     visitor = visitor_find(attach, id);
     if (visitor == NULL)
@@ -235,7 +255,7 @@ static void knock_segment(struct visitor *visitor, const C4p__Knock *knock)
         attach->refused++;
         rc = door_refuse(visitor->fd, reason);
     } else {
-        rc = door_send(visitor->fd, &door, fds);
+        rc = entry_send(visitor->fd, &entry);
     }
     if (rc != 0)
         visitor_gone(visitor);

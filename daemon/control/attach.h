@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/router/bridge.h"
 #include "proto/control.h"
 
 #define ATTACH_SILENCE_SECONDS 10
@@ -35,15 +36,20 @@ struct attach_who {
     pid_t pid;
 };
 
+/* What a client needs in a job's segment. */
+struct attach_entry {
+    bool remote;                 /* asked for: it does not map the segment */
+    uint32_t endpoint;           /* that it is */
+    int fds[2];                  /* the segment and the eventfd of its router; the callee's */
+    struct bridge_ticket bridge; /* instead of them: for a remote one */
+};
+
 /* Called from the event loop. It may close connections, but not destroy the door. */
 struct attach_listener {
     /* The connection is closed: the client is gone, whether it had said anything or not. */
     void (*gone)(void *context, uint64_t id);
-    /*
-     * May this client enter the job? It has said Hello with its ticket. 0 with its endpoint and two descriptors, which stay the
-     * callee's; -1 with a sentence.
-     */
-    int (*segment)(void *context, uint64_t id, uint64_t job, uint32_t *endpoint, int fds[2],
+    /* May this client enter the job? It has said Hello with its ticket. 0, or -1 with a sentence. */
+    int (*segment)(void *context, uint64_t id, uint64_t job, struct attach_entry *entry,
                    char reason[ATTACH_ERROR_SIZE]);
     void *context;
 };

@@ -95,14 +95,10 @@ struct bridge *bridge_create(struct event_base *base, const char *address,
 
 void bridge_destroy(struct bridge *bridge)
 {
-    struct link *link, *next;
-
     if (bridge == NULL)
         return;
-    DL_FOREACH_SAFE(bridge->links, link, next)
-    {
-        router_client_leave(link->router, link->endpoint);
-    }
+    while (bridge->links != NULL) /* each takes itself off the list */
+        router_client_leave(bridge->links->router, bridge->links->endpoint);
     server_destroy(bridge->server);
     if (bridge->look != NULL)
         event_free(bridge->look);
@@ -193,11 +189,9 @@ static void link_settle(struct link *link)
 static void bridge_on_look(evutil_socket_t fd, short what, void *argument)
 {
     struct bridge *bridge = argument;
-    struct link *link;
 
     (void)fd, (void)what;
-    DL_FOREACH(bridge->links, link)
-    {
+    for (struct link *link = bridge->links; link != NULL; link = link->next) {
         if (link->stage != LINK_OPEN && link->stage != LINK_LEAVING)
             continue;
         if (stream_resume(&link->stream) != 0)
@@ -210,13 +204,10 @@ static void bridge_on_look(evutil_socket_t fd, short what, void *argument)
 static void bridge_on_again(evutil_socket_t fd, short what, void *argument)
 {
     struct bridge *bridge = argument;
-    struct link *link;
 
     (void)fd, (void)what;
-    DL_FOREACH(bridge->links, link)
-    {
+    for (struct link *link = bridge->links; link != NULL; link = link->next)
         link_pump(link);
-    }
 }
 
 static void bridge_on_cut(evutil_socket_t fd, short what, void *argument)
@@ -233,7 +224,7 @@ static void bridge_on_cut(evutil_socket_t fd, short what, void *argument)
         link->failed = false;
         log_write(LOG_WARNING, "bridge", "client %llu is cut off: %s",
                   (unsigned long long)link->client, link->why);
-        bridge->listener.failed(bridge->listener.context, link->client, link->why);
+        bridge->listener.failed(bridge->listener.context, link->client);
         link = bridge->links; /* any of them may be gone */
     }
 }
@@ -253,13 +244,11 @@ static bool ticket_equals(const uint8_t *one, const uint8_t *other)
 
 static struct link *ticket_find(struct bridge *bridge, const uint8_t *ticket)
 {
-    struct link *link, *owner = NULL;
+    struct link *owner = NULL;
 
-    DL_FOREACH(bridge->links, link)
-    {
+    for (struct link *link = bridge->links; link != NULL; link = link->next)
         if (link->stage == LINK_EXPECTED && ticket_equals(link->ticket, ticket))
             owner = link;
-    }
     return owner != NULL && clock_ms() < owner->ticket_end ? owner : NULL;
 }
 

@@ -29,9 +29,9 @@ struct bridge;
 struct event_base;
 
 struct bridge_listener {
-    /* This client (bridge_admit) breaks the rules, or memory is short. From the event loop; it may
-     * end the client here. */
-    void (*failed)(void *context, uint64_t client, const char *why);
+    /* This client (bridge_admit) breaks the rules, or memory is short; why is in the log. From the
+     * event loop: the client may be ended here. */
+    void (*failed)(void *context, uint64_t client);
     void *context;
 };
 

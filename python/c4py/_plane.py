@@ -16,7 +16,7 @@ import time
 from . import launch
 from .errors import Charm4PyError, SessionClosed
 
-_IMMEDIATE = ('segment',)               # requests whose answer is what the method returns
+_IMMEDIATE = ('segment', 'leave_segment')       # requests whose answer is what the method returns
 _LAST = ('done', 'refused', 'accepted', 'following', 'status')     # kinds of a request's last event
 _END_SECONDS = 10.0                     # for a daemon of ours to leave, before it is killed
 

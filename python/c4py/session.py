@@ -35,7 +35,7 @@ _forked = False         # a client has forked this process
 # ---- connecting ----
 
 def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout=30, python=None,
-            env=None, cwd=None, region_size=0, quiet=False):
+            env=None, cwd=None, region_size=0, quiet=False, shared_memory=None):
     """Make a session, or join one, and become its driver: the calling thread.
 
     Parameters:
@@ -53,13 +53,16 @@ def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout
         cwd: working directory of the PEs; None: that of this process.
         region_size: bytes that one PE may have in flight; 0: the daemon decides.
         quiet: say nothing on stderr about daemons and waiting.
+        shared_memory: whether to exchange messages with the PEs through the memory that they share
+            (True), or over ZeroMQ, with a copy of each (False).  None: through memory where that
+            can be, which on the daemon's host is always.
 
     Returns a Session, which is a context manager.
 
     Raises Charm4PyError with a sentence if that cannot be had, TimeoutError if it takes too long.
     """
     _require_no_session()
-    opening = _Opening(address, pes, name, timeout, quiet)
+    opening = _Opening(address, pes, name, timeout, quiet, shared_memory)
     opening.check(ttl)
     try:
         opening.open(create=create, argv=_command(python), env=_environment(env),
@@ -120,8 +123,9 @@ def _say(text):
 class _Opening:
     """One connect(), until there is a session or it is given up."""
 
-    def __init__(self, address, pes, name, timeout, quiet):
+    def __init__(self, address, pes, name, timeout, quiet, shared_memory):
         self.address, self.pes, self.name, self.quiet = address, pes, name, quiet
+        self.remote = shared_memory is not None and not shared_memory
         self.timeout, self.deadline = timeout, deadline_of(timeout)
         self.plane = self.session = None
         self.joined = False
@@ -228,7 +232,7 @@ class _Opening:
     def _segment(self):
         plane = self.plane
         try:
-            return self._ask('segment', plane.job)
+            return self._ask('segment', plane.job, remote=self.remote)
         except Charm4PyError:
             if plane.wait_for(lambda: plane.over is not None, _PATIENCE):
                 raise SessionClosed(plane.over) from None       # that is why
@@ -267,6 +271,8 @@ class _Opening:
 
 def _end_job(plane):
     try:
+        # What we have sent comes before the end, which goes another way.
+        plane.ask('leave_segment', timeout=_END_SECONDS)
         plane.ask('end', plane.job, timeout=_END_SECONDS)
     except (Charm4PyError, TimeoutError):
         pass                    # it is over, or will be when the daemon has lost us

@@ -125,6 +125,12 @@ static PyObject *client_adopt(PyObject *type, PyObject *args, PyObject *kwargs)
     return client_made((PyTypeObject *)type, client, error, sentence);
 }
 
+static void bridge_close(Client *self)
+{
+    c4p_bridge_close(self->bridge);
+    self->bridge = NULL;
+}
+
 static PyObject *client_close(PyObject *object, PyObject *unused)
 {
     Client *self = (Client *)object;
@@ -138,6 +144,7 @@ static PyObject *client_close(PyObject *object, PyObject *unused)
         return NULL;
     self->client = NULL;
     Py_BEGIN_ALLOW_THREADS;
+    bridge_close(self);
     c4p_close(client);
     Py_END_ALLOW_THREADS;
     client_leave(self);
@@ -149,8 +156,10 @@ static PyObject *client_forget(PyObject *object, PyObject *unused)
     Client *self = (Client *)object;
 
     (void)unused;
-    if (self->owner != getpid())
+    if (self->owner != getpid()) {
+        c4p_bridge_forget(self->bridge);
         c4p_forget(self->client);
+    }
     Py_RETURN_NONE;
 }
 
@@ -158,8 +167,10 @@ static void client_dealloc(PyObject *object)
 {
     Client *self = (Client *)object;
 
-    if (self->owner == getpid())
+    if (self->owner == getpid()) {
+        bridge_close(self);
         c4p_close(self->client);
+    }
     Py_TYPE(object)->tp_free(object);
 }
 
@@ -215,19 +226,23 @@ static PyObject *client_wait(PyObject *object, PyObject *args, PyObject *kwargs)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject *client_segment(PyObject *object, PyObject *args)
+static PyObject *client_segment(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"job", "remote", NULL};
     Client *self = (Client *)object;
     char sentence[C4P_ERROR_SIZE] = "";
     unsigned long long job;
     struct c4p_client *client;
-    int segment_fd, wake_fd, rc, error;
+    int segment_fd, wake_fd, rc, error, remote = 0;
     uint32_t endpoint;
 
-    if (!PyArg_ParseTuple(args, "K:segment", &job) || (client = client_enter(self)) == NULL)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "K|p:segment", keywords, &job, &remote) ||
+        (client = client_enter(self)) == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    rc = c4p_segment(client, job, &endpoint, &segment_fd, &wake_fd, sentence);
+    bridge_close(self);
+    rc = remote ? c4p_bridge(client, job, &self->bridge, &endpoint, &segment_fd, &wake_fd, sentence)
+                : c4p_segment(client, job, &endpoint, &segment_fd, &wake_fd, sentence);
     error = errno;
     Py_END_ALLOW_THREADS;
     client_leave(self);
@@ -236,6 +251,20 @@ static PyObject *client_segment(PyObject *object, PyObject *args)
     (void)fcntl(segment_fd, F_SETFD, FD_CLOEXEC);
     (void)fcntl(wake_fd, F_SETFD, FD_CLOEXEC);
     return Py_BuildValue("(Iii)", endpoint, segment_fd, wake_fd);
+}
+
+static PyObject *client_leave_segment(PyObject *object, PyObject *unused)
+{
+    Client *self = (Client *)object;
+
+    (void)unused;
+    if (client_enter(self) == NULL)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    bridge_close(self);
+    Py_END_ALLOW_THREADS;
+    client_leave(self);
+    Py_RETURN_NONE;
 }
 
 static PyObject *client_set_reconnect(PyObject *object, PyObject *value)
@@ -295,9 +324,13 @@ static PyMethodDef own_methods[] = {
     {"wait", (PyCFunction)(void (*)(void))client_wait, METH_VARARGS | METH_KEYWORDS,
      "wait(timeout=None)\n--\n\n"
      "Wait until next() has something, at most `timeout` seconds. False: it has not."},
-    {"segment", client_segment, METH_VARARGS,
-     "segment(job)\n--\n\n"
-     "Enter a session that runs: (endpoint, descriptor of the segment, of the router's eventfd)."},
+    {"segment", (PyCFunction)(void (*)(void))client_segment, METH_VARARGS | METH_KEYWORDS,
+     "segment(job, remote=False)\n--\n\n"
+     "Enter a session that runs: (endpoint, descriptor of the segment, of the router's eventfd).\n"
+     "remote: of a private segment, from where messages travel over ZeroMQ."},
+    {"leave_segment", client_leave_segment, METH_NOARGS,
+     "leave_segment()\n--\n\n"
+     "Nothing more will be sent: wait until what was sent has arrived (if it travels)."},
     {"set_reconnect", client_set_reconnect, METH_O,
      "set_reconnect(reconnect)\n--\n\nWhether to look for a daemon that went away."},
     {"forget", client_forget, METH_NOARGS,

@@ -20,8 +20,9 @@
 
 typedef struct {
     PyObject_HEAD struct c4p_client *client; /* NULL: closed */
-    pid_t owner;                             /* the process that made it */
-    bool busy;                               /* a thread is in one of its functions */
+    struct c4p_bridge *bridge; /* into a session whose segment is not mapped, or NULL */
+    pid_t owner;               /* the process that made it */
+    bool busy;                 /* a thread is in one of its functions */
 } Client;
 
 extern PyTypeObject Client_Type;

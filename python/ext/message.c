@@ -33,13 +33,21 @@ static void writer_give(struct args_writer *writer)
 
 /* ---- blocks ---- */
 
+/* The largest block. From a client that does not map the segment it goes through the router's part. */
+static uint64_t largest_block(void)
+{
+    const struct segment_geometry *geometry = &rt.segment.geometry;
+
+    return geometry->region_size - (geometry->local_pes == 0 ? SEGMENT_ROUTER_RESERVE : 0);
+}
+
 static void segment_full(size_t size)
 {
     PyObject *args[2];
     PyObject *error;
 
     args[0] = PyLong_FromSize_t(size);
-    args[1] = PyLong_FromUnsignedLongLong(rt.segment.geometry.region_size);
+    args[1] = PyLong_FromUnsignedLongLong(largest_block());
     if (args[0] && args[1]) {
         error = runtime_hook("segment_full", args, 2);
         Py_XDECREF(error);
@@ -48,22 +56,14 @@ static void segment_full(size_t size)
     Py_XDECREF(args[1]);
 }
 
-/* Could it be sent at all? From a client that does not map the segment it goes through the router's. */
-static bool fits_segment(size_t size)
-{
-    const struct segment_geometry *geometry = &rt.segment.geometry;
-
-    return geometry->local_pes > 0 ||
-           C4P_ENVELOPE_SIZE + size <= geometry->region_size - SEGMENT_ROUTER_RESERVE;
-}
-
 uint64_t message_block(const struct c4p_envelope *like, size_t size)
 {
-    uint64_t offset = fits_segment(size) ? region_alloc(rt.region, C4P_ENVELOPE_SIZE + size) : 0;
+    size_t whole = C4P_ENVELOPE_SIZE + size;
+    uint64_t offset = whole <= largest_block() ? region_alloc(rt.region, whole) : 0;
     struct c4p_envelope *block;
 
     if (offset == 0) {
-        segment_full(C4P_ENVELOPE_SIZE + size);
+        segment_full(whole);
         return 0;
     }
     block = segment_block(&rt.segment, offset);

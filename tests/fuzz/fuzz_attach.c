@@ -23,14 +23,17 @@ static void take_gone(void *context, uint64_t id)
     gone++;
 }
 
-static int take_segment(void *context, uint64_t id, uint64_t job, uint32_t *endpoint, int fds[2],
+static int take_segment(void *context, uint64_t id, uint64_t job, struct attach_entry *entry,
                         char reason[ATTACH_ERROR_SIZE])
 {
     (void)context, (void)id;
     memset(reason, 'x', ATTACH_ERROR_SIZE - 1);
     reason[ATTACH_ERROR_SIZE - 1] = '\0';
-    *endpoint = (uint32_t)job;
-    fds[0] = fds[1] = STDERR_FILENO;
+    entry->endpoint = (uint32_t)job;
+    if (entry->remote)
+        entry->bridge = (struct bridge_ticket){.geometry.region_size = 1, .address = "ipc:///data"};
+    else
+        entry->fds[0] = entry->fds[1] = STDERR_FILENO;
     return job % 2 == 0 ? 0 : -1;
 }
 
@@ -46,7 +49,7 @@ static void answers_read(struct attach *attach, int fd)
 
         if (door == NULL)
             abort();
-        if (door->ticket.len > 0 &&
+        if (door->ticket.len > 0 && door->region_size == 0 &&
             (!attach_redeem(attach, door->ticket.data, door->ticket.len, &who) || who.id != 1))
             abort();
         c4p__door__free_unpacked(door, NULL);

@@ -61,8 +61,8 @@ static inline void house_gone(void *context, uint64_t id)
     house->gone[house->gone_count++] = id;
 }
 
-static inline int house_segment(void *context, uint64_t id, uint64_t job, uint32_t *endpoint,
-                                int fds[2], char reason[ATTACH_ERROR_SIZE])
+static inline int house_segment(void *context, uint64_t id, uint64_t job,
+                                struct attach_entry *entry, char reason[ATTACH_ERROR_SIZE])
 {
     struct house *house = context;
 
@@ -71,8 +71,15 @@ static inline int house_segment(void *context, uint64_t id, uint64_t job, uint32
         snprintf(reason, ATTACH_ERROR_SIZE, "there is no session %d", (int)job);
         return -1;
     }
-    *endpoint = 100 + (uint32_t)id;
-    memcpy(fds, house->segment, sizeof(house->segment));
+    entry->endpoint = 100 + (uint32_t)id;
+    if (entry->remote)
+        entry->bridge = (struct bridge_ticket){
+            .ticket = "the data plane's",
+            .geometry = {.epoch = 1, .pes = 2, .cores = 3, .region_size = 4},
+            .address = "ipc:///data",
+        };
+    else
+        memcpy(entry->fds, house->segment, sizeof(house->segment));
     return 0;
 }
 

@@ -33,6 +33,36 @@ static void a_client_gets_a_ticket_that_says_who_it_is(void **state)
     house_close(&house);
 }
 
+static void who_does_not_map_the_segment_gets_a_ticket_and_its_shape_instead(void **state)
+{
+    C4p__Segment segment = C4P__SEGMENT__INIT;
+    struct attach_who who;
+    struct house house;
+    C4p__Door *door;
+    int fd, fds[2];
+
+    (void)state;
+    house_open(&house);
+    fd = greeted(&house, &who);
+    segment.job = 5;
+    segment.remote = true;
+    knock_send(fd, C4P__KNOCK__BODY_SEGMENT, &segment);
+    door = door_take(&house, fd, fds);
+    assert_non_null(door);
+    assert_int_equal(fds[0], -1);
+    assert_int_equal(door->endpoint, 100 + who.id);
+    assert_int_equal(door->ticket.len, STREAM_TICKET_SIZE);
+    assert_memory_equal(door->ticket.data, "the data plane's", 17);
+    assert_string_equal(door->address, "ipc:///data");
+    assert_int_equal(door->epoch, 1);
+    assert_int_equal(door->pes, 2);
+    assert_int_equal(door->cores, 3);
+    assert_int_equal(door->region_size, 4);
+    c4p__door__free_unpacked(door, NULL);
+    close(fd);
+    house_close(&house);
+}
+
 static void the_segment_comes_with_its_descriptors(void **state)
 {
     struct attach_who who;
@@ -301,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         watched_test(a_client_gets_a_ticket_that_says_who_it_is),
+        watched_test(who_does_not_map_the_segment_gets_a_ticket_and_its_shape_instead),
         watched_test(the_segment_comes_with_its_descriptors),
         watched_test(the_lifeline_takes_its_time_and_is_not_counted_as_a_caller),
         watched_test(what_is_no_socket_is_not_adopted),
