@@ -1,5 +1,6 @@
 """Clients at Python's prompt, and what docs/sessions.md shows."""
 
+import inspect
 import os
 import pty
 import re
@@ -96,6 +97,18 @@ def test_the_program_of_the_page_on_sessions_prints_what_it_shows(no_leftovers, 
         assert done.stderr.count("\n") == 1
         runs += 1
     assert runs == 1
+
+
+def test_the_page_on_sessions_has_every_parameter_and_member():
+    import c4py
+
+    page = (ROOT / "docs" / "sessions.md").read_text()
+    named = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", page))
+    members = {name for name in vars(c4py.Session) if not name.startswith("_")}
+    assert set(inspect.signature(c4py.connect).parameters) <= named
+    assert members <= named
+    shown = re.search(r"`c4py\.connect(\(.*?\))`", page, re.DOTALL)[1]
+    assert shown.replace("\n", " ") == str(inspect.signature(c4py.connect))
 
 
 def test_lines_of_several_pes_are_not_mixed(capsys):
