@@ -371,12 +371,12 @@ static int serve_input(void *context, struct control_peer *peer, const C4p__Requ
     if (input->data.len > CONTROL_MAX_PIECE)
         return refuse(reason, "input of %zu bytes is more than the %u allowed", input->data.len,
                       CONTROL_MAX_PIECE);
-    if (followers_has_input(client_of(peer)->follows, input->job))
-        return jobs_input(service->jobs, input->job, input->data.data, input->data.len, input->eof,
-                          reason);
     /* It was sent before the news of the end arrived. */
     if (jobs_state(service->jobs, input->job, &state, reason) && job_state_final(state))
         return 0;
+    if (followers_has_input(client_of(peer)->follows, input->job))
+        return jobs_input(service->jobs, input->job, input->data.data, input->data.len, input->eof,
+                          reason);
     control_id_format(input->job, id);
     return refuse(reason, "the standard input of job %s is not yours to send: follow it with input",
                   id);

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "daemon/utf8.h"
+
 static const struct unit {
     const char *name;
     uint64_t ms;
@@ -42,4 +44,17 @@ const char *words_duration(uint64_t ms, char text[WORDS_SIZE])
     else
         snprintf(text, WORDS_SIZE, "%llu %s", first, units[i].name);
     return text;
+}
+
+void words_clean(char *sentence)
+{
+    while (*sentence != '\0') {
+        size_t size = utf8_size(sentence);
+
+        if (size == 0 || (unsigned char)*sentence < ' ' || *sentence == 127) {
+            *sentence = '?';
+            size = 1;
+        }
+        sentence += size;
+    }
 }

@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "daemon/log.h"
+#include "daemon/words.h"
 
 /* A client. Only those that were welcomed are kept; before, it lives for one request. */
 struct control_peer {
@@ -186,28 +187,21 @@ void control_answer(struct control *control, struct control_peer *peer, uint64_t
         log_write(LOG_DEBUG, "control", "an answer to a stranger is lost: %s", strerror(errno));
 }
 
-static void refuse(struct control *control, struct control_peer *peer, uint64_t id,
-                   const char *reason)
+static void refuse(struct control *control, struct control_peer *peer, uint64_t id, const char *why)
 {
     C4p__Refused refused = C4P__REFUSED__INIT;
+    char reason[CONTROL_REASON_SIZE];
 
+    snprintf(reason, sizeof(reason), "%s", why);
+    words_clean(reason);
     control->refused++;
     log_write(LOG_INFO, "control", "refused%s%s: %s", peer->name[0] ? " to " : "", peer->name,
               reason);
-    refused.reason = (char *)(uintptr_t)reason;
+    refused.reason = reason;
     control_answer(control, peer, id, C4P__EVENT__BODY_REFUSED, &refused);
 }
 
 /* ---- Hello ---- */
-
-/* What a client calls itself goes into the log: printable, and short. */
-static void name_take(char *name, size_t size, const char *from)
-{
-    snprintf(name, size, "%s", from);
-    for (; *name != '\0'; name++)
-        if ((unsigned char)*name < ' ' || *name == 127)
-            *name = '?';
-}
 
 static int hello_check(struct control *control, const struct control_peer *peer,
                        const C4p__Hello *hello, uint32_t *version, char reason[CONTROL_REASON_SIZE])
@@ -244,7 +238,8 @@ static struct control_peer *peer_keep(struct control *control, const struct cont
     *peer = *stranger;
     peer->who = *who;
     peer->version = version;
-    name_take(peer->name, sizeof(peer->name), hello->name);
+    snprintf(peer->name, sizeof(peer->name), "%s", hello->name);
+    words_clean(peer->name); /* it goes into the log */
     HASH_ADD(hh, control->peers, identity, peer->identity_size, peer);
     return peer;
 }

@@ -8,6 +8,7 @@
 #include "daemon/clock.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/log.h"
+#include "daemon/words.h"
 #include "proto/place.h"
 
 /* ---- jobs in memory ---- */
@@ -115,6 +116,7 @@ void entry_set_end(struct entry *entry, const struct job_end *end, int64_t when)
     record->exit_code = end->exit_code;
     record->ended = when;
     bytes_set(&message, &ignored, end->message, strlen(end->message));
+    words_clean((char *)(uintptr_t)message); /* ours: there are names of programs in it */
     record->message = message;
     bytes_set(&record->tail, &record->tail_size, end->tail, end->tail_size);
     bytes_set(&record->text, &record->text_size, end->text, end->text_size);

@@ -328,6 +328,29 @@ static void durations_are_said_with_two_units_at_most(void **state)
         assert_string_equal(words_duration(rows[i].ms, text), rows[i].text);
 }
 
+static void sentences_are_one_line_of_utf8_whatever_is_named_in_them(void **state)
+{
+    static const struct {
+        const char *bytes, *text;
+    } rows[] = {
+        {"", ""},
+        {"a job", "a job"},
+        {"caf\xc3\xa9 \xe2\x82\xac", "caf\xc3\xa9 \xe2\x82\xac"},
+        {"caf\xc3", "caf?"}, /* cut in the middle */
+        {"\xe2\x82 x", "?? x"},
+        {"\xff\n\t\x7f", "????"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char text[32];
+
+        strcpy(text, rows[i].bytes);
+        words_clean(text);
+        assert_string_equal(text, rows[i].text);
+    }
+}
+
 /* ---- jobs ---- */
 
 static void a_job_runs_to_its_end_and_is_remembered(void **state)
@@ -955,6 +978,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_without_a_name_has_that_of_its_program),
         cmocka_unit_test(durations_are_said_with_two_units_at_most),
+        cmocka_unit_test(sentences_are_one_line_of_utf8_whatever_is_named_in_them),
         watched_test(a_job_runs_to_its_end_and_is_remembered),
         watched_test(what_ended_is_there_after_a_restart),
         watched_test(jobs_wait_for_slots_and_the_urgent_one_goes_first),
