@@ -1,9 +1,14 @@
 """What conftest.py is made of: where things are, and a c4py that can be watched."""
 
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import signal
+import struct
 import subprocess
+import termios
 import textwrap
 import time
 
@@ -100,6 +105,55 @@ class Running:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, *arguments, columns=80):
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            os.execv(C4PY, [str(C4PY), *map(str, arguments)])
+        self.out = b""
+        os.set_blocking(self.terminal, False)
+
+    def says(self, text, seconds=20.0):
+        def said():
+            try:
+                self.out += os.read(self.terminal, 1 << 16)
+            except (BlockingIOError, OSError):
+                pass
+            return text in self.out
+
+        return wait_until(said, seconds)
+
+    def type(self, text):
+        os.write(self.terminal, text)
+
+    def hang_up(self):
+        os.close(self.terminal)
+        self.terminal = None
+
+    def finish(self):
+        """The exit code."""
+        status = None
+
+        def ended():
+            nonlocal status
+            if self.terminal is not None:
+                self.says(b"\0", 0)  # output that nobody reads would keep it
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return pid
+
+        if not wait_until(ended, 30):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise AssertionError(f"it does not end: {self.out}")
+        if self.terminal is not None:
+            self.says(b"\0", 0)
+            self.hang_up()
+        return os.waitstatus_to_exitcode(status)
 
 
 class Daemon:

@@ -79,6 +79,15 @@ def test_bash_offers_no_job_where_there_is_no_daemon(tmp_path):
     assert bash_offers(PROGRAM, "logs", "--state-dir", str(tmp_path), "") == []
 
 
+def test_bash_offers_the_jobs_of_the_daemon(daemon):
+    over = daemon.submit("pass")
+    daemon.c4py("wait", over)
+    waiting = daemon.submit("pass", 99)
+    assert bash_offers(PROGRAM, "cancel", "") == [waiting]
+    assert bash_offers(PROGRAM, "logs", "") == sorted([over, waiting])
+    assert bash_offers(PROGRAM, "attach", "--state-dir", str(daemon.state_dir), "") == [waiting]
+
+
 @pytest.mark.parametrize("shell, file", [
     ("bash", "c4py.bash"), ("zsh", "_c4py"), ("fish", "c4py.fish"),
 ])
