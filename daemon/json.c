@@ -1,6 +1,6 @@
 #include "daemon/json.h"
 
-#include "daemon/utf8.h"
+#include "proto/utf8.h"
 
 void json_put_string(FILE *file, const char *text)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/utf8.h"
+#include "proto/utf8.h"
 
 /* Room that is kept for what must come after a text: "...", a quote, the newline. */
 #define TAIL 8

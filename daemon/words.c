@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "daemon/utf8.h"
+#include "proto/utf8.h"
 
 static const struct unit {
     const char *name;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "client/cli/utf8.h"
+#include "proto/utf8.h"
 
 #define FIRST_ROOM 1024
 

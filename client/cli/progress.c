@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "client/cli/utf8.h"
+#include "proto/utf8.h"
 
 #define ERASE "\r\033[K"
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "client/cli/utf8.h"
+#include "proto/utf8.h"
 
 #define GAP 2
 #define CELL_SIZE 512

@@ -6,7 +6,7 @@
 #include "client/cli/progress.c"
 #include "client/cli/table.c"
 #include "client/cli/tail.c"
-#include "client/cli/utf8.c"
+#include "proto/utf8.c"
 
 /* ---- lengths of time ---- */
 

@@ -2,7 +2,7 @@
 
 /* The command's modules are in no library. */
 #include "client/cli/json.c"
-#include "client/cli/utf8.c"
+#include "proto/utf8.c"
 
 /* ---- UTF-8 ---- */
 

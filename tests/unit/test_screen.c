@@ -9,7 +9,7 @@
 #include "client/cli/printer.c"
 #include "client/cli/progress.c"
 #include "client/cli/screen.c"
-#include "client/cli/utf8.c"
+#include "proto/utf8.c"
 
 static struct screen screen;
 static int out[2], err[2];

@@ -1,4 +1,4 @@
-#include "client/cli/utf8.h"
+#include "proto/utf8.h"
 
 /* Bytes of a character that begins so: 0 if none does. */
 static size_t length_of(unsigned char first)
