@@ -201,6 +201,12 @@ static int64_t sleep_time(int64_t limit)
     return left > 0 ? left : 0;
 }
 
+/*
+ * A signal that comes between the last look and the futex wakes nobody. In a client it may be Ctrl-C,
+ * for which a person waits: it looks again after this time.
+ */
+#define SIGNAL_NS 100000000
+
 static int idle_sleep(int64_t deadline)
 {
     struct segment_header *header = segment_header(&rt.segment);
@@ -210,13 +216,15 @@ static int idle_sleep(int64_t deadline)
 
     if (left == 0)
         return 0;
+    if (rt.client && (left < 0 || left > SIGNAL_NS))
+        left = SIGNAL_NS;
     if (!inbox_announce_sleep(&rt.segment, rt.slot))
         return 0;
     atomic_fetch_add_explicit(&rt.self->sleeps, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&header->awake, counted, memory_order_relaxed);
     Py_BEGIN_ALLOW_THREADS signal = inbox_sleep(&rt.segment, rt.slot, left);
     Py_END_ALLOW_THREADS atomic_fetch_add_explicit(&header->awake, counted, memory_order_relaxed);
-    return signal == EINTR ? PyErr_CheckSignals() : 0;
+    return signal == EINTR || rt.client ? PyErr_CheckSignals() : 0;
 }
 
 static int idle(int64_t deadline)

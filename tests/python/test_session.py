@@ -631,8 +631,8 @@ session.close()
 def test_an_interrupt_of_a_long_get_leaves_the_session_usable(start_client):
     client = start_client(WAITING + """
 future = waiters.stay(ret=True)
-print('waiting', flush=True)
 try:
+    print('waiting', flush=True)
     future.get()
 except KeyboardInterrupt:
     print('interrupted', flush=True)
@@ -642,6 +642,25 @@ assert len(set(waiters.pid(ret=True).get())) == 2
     client.signal(signal.SIGINT)
     assert client.says("interrupted")
     client.succeeds()
+
+
+def test_an_interrupt_is_heard_at_whatever_moment_of_a_get_it_comes(run_client):
+    run_client(WAITING + """
+import signal, threading
+future = waiters.stay(ret=True)
+def interrupt():
+    for _ in range(30):
+        wanted.acquire()                # gets the interpreter when get() gives it up to sleep
+        os.kill(os.getpid(), signal.SIGINT)
+wanted = threading.Semaphore(0)
+threading.Thread(target=interrupt, daemon=True).start()
+for _ in range(30):
+    try:
+        wanted.release()
+        future.get(timeout=20)
+    except KeyboardInterrupt:
+        pass
+""")
 
 
 def test_a_client_that_is_killed_leaves_nothing(start_client):
