@@ -51,10 +51,12 @@ static int report_tell(const char *report, pid_t pid)
             fprintf(stderr, "c4pd: the daemon ended at its start (its log may say why)\n");
         return EXIT_CODE_FAILED;
     }
-    if (code == EXIT_CODE_OK)
+    if (code == EXIT_CODE_OK) {
         printf("%s\n", text + 1);
-    else
-        fprintf(stderr, "c4pd: %s\n", text + 1);
+        return EXIT_CODE_OK;
+    }
+    fprintf(stderr, "c4pd: %s\n", text + 1);
+    waitpid(pid, NULL, 0); /* it ends, and holds the lock until then: the next start may be soon */
     return (int)code;
 }
 
