@@ -145,15 +145,19 @@ static void on_idle(void *context)
         timer_set(daemon->rest, REST_MS);
 }
 
-static void lasting_drain(struct lasting *daemon)
+/* `at_once`: the time to drain is over before it begins. */
+static void lasting_drain(struct lasting *daemon, bool at_once)
 {
     const uint64_t limit = daemon->config.values[CONFIG_DRAIN_TIME].number;
     char status[STATUS_SIZE], time[VALUE_TEXT_SIZE];
 
     service_describe(daemon->service, status, sizeof(status));
     config_format(&daemon->config, CONFIG_DRAIN_TIME, time);
-    log_write(LOG_INFO, "c4pd", "takes and starts no more jobs; what runs has %s to end (%s)", time,
-              status);
+    if (at_once)
+        log_write(LOG_INFO, "c4pd", "takes and starts no more jobs (%s)", status);
+    else
+        log_write(LOG_INFO, "c4pd", "takes and starts no more jobs; what runs has %s to end (%s)",
+                  time, status);
     daemon->phase = DRAINS;
     service_drain(daemon->service);
     service_describe(daemon->service, status, sizeof(status));
@@ -184,7 +188,7 @@ static void on_end_signal(evutil_socket_t number, short what, void *argument)
     (void)what;
     log_write(LOG_INFO, "c4pd", "got SIG%s", sigabbrev_np((int)number));
     if (daemon->phase == SERVES)
-        lasting_drain(daemon);
+        lasting_drain(daemon, number == SIGQUIT);
     else if (number != SIGQUIT)
         lasting_end(daemon, daemon->phase != DRAINS);
     if (number == SIGQUIT && daemon->phase == DRAINS)

@@ -65,7 +65,7 @@ static void add_detail(struct table *table, const struct c4p_job_info *info)
     else if (info->exit_code != 0)
         table_add_format(table, "exit code %d", info->exit_code);
     else
-        table_add(table, "");
+        table_add(table, info->session ? "a session" : "");
 }
 
 static void add_identity(struct table *table, const struct c4p_job_info *info, const char *name)
@@ -80,7 +80,7 @@ static void add_identity(struct table *table, const struct c4p_job_info *info, c
 
 static void job_row(struct table *table, const struct c4p_job_info *info)
 {
-    add_identity(table, info, info->name);
+    add_identity(table, info, info->name[0] != '\0' ? info->name : "-");
     add_age(table, info);
     add_detail(table, info);
 }

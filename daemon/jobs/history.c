@@ -335,8 +335,7 @@ void history_clean(struct jobs *jobs)
     count = scandir(path, &entries, is_job, alphasort);
     for (int i = 0; i < count; i++) {
         if (control_id_parse(entries[i]->d_name, &id, &same) && !row_exists(jobs, id)) {
-            log_write(LOG_INFO, "jobs", "the output of job %s, which nobody remembers, is removed",
-                      entries[i]->d_name);
+            log_write(LOG_INFO, jobs_subject(id), "nobody remembers it: its output is removed");
             transcript_remove(output_directory(jobs, id, path));
         }
         free(entries[i]);
@@ -380,6 +379,8 @@ static void entry_fail(struct jobs *jobs, struct entry *entry)
                       "its daemon";
     }
     entry_set_end(entry, &end, clock_day_ms());
+    log_write(LOG_WARNING, jobs_subject(entry->id), "%s: %s", job_state_name(end.state),
+              end.message);
     if (store_end(jobs->store, &entry->record, error) != 0)
         store_failed(jobs, error);
     entry_destroy(jobs, entry);

@@ -90,8 +90,10 @@ static void timer_set(struct event *timer, int64_t at)
 
 static void state_changed(struct job *job, const struct life_action *action)
 {
-    log_write(LOG_DEBUG, job->subject, "%s->%s %.3fs", job_state_name(action->from),
-              job_state_name(action->to), (double)action->elapsed_ms / 1000);
+    /* That it was queued and how it ended is said by who keeps the queue. */
+    log_write(action->to == JOB_RUNNING ? LOG_INFO : LOG_DEBUG, job->subject, "%s->%s %.3fs",
+              job_state_name(action->from), job_state_name(action->to),
+              (double)action->elapsed_ms / 1000);
     job->listener.changed(job->listener.context, job->id, action->to);
 }
 

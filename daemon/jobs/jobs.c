@@ -37,6 +37,14 @@ const char *jobs_id_text(uint64_t id)
     return text;
 }
 
+const char *jobs_subject(uint64_t id)
+{
+    static char text[sizeof("job ") + CONTROL_ID_CHARS];
+
+    snprintf(text, sizeof(text), "job %s", jobs_id_text(id));
+    return text;
+}
+
 void turn_soon(struct jobs *jobs)
 {
     event_add(jobs->turn, &(struct timeval){0, 0});
@@ -99,8 +107,8 @@ static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_e
     entry_set_end(entry, end, clock_day_ms());
     if (jobs->store != NULL && store_end(jobs->store, &entry->record, error) != 0)
         store_failed(jobs, error);
-    log_write(LOG_INFO, "jobs", "job %s %s, code %d%s%s", jobs_id_text(entry->id),
-              job_state_name(end->state), end->exit_code, *end->message ? ": " : "", end->message);
+    log_write(LOG_INFO, jobs_subject(entry->id), "%s, code %d%s%s", job_state_name(end->state),
+              end->exit_code, *end->message ? ": " : "", end->message);
     if (entry->held > 0)
         queue_release(jobs->queue, entry->held);
     entry->held = 0;

@@ -93,6 +93,8 @@ int jobs_refuse(char reason[JOBS_REASON_SIZE], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* An id as text, good until the next call. */
 const char *jobs_id_text(uint64_t id);
+/* "job 7q3fkd92", the subject of what the log says about it; good until the next call. */
+const char *jobs_subject(uint64_t id);
 /* The end of a job that has no PEs: none yet, or none that could be started. */
 void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
                          int exit_code, const char *message);

@@ -72,7 +72,8 @@ static int record_accept(struct jobs *jobs, struct store_job *record, char reaso
     entry->record.order = record->order;
     if (record->session)
         jobs->sessions++;
-    log_write(LOG_INFO, "jobs", "job %s queued: %s", jobs_id_text(record->id), record->name);
+    log_write(LOG_INFO, jobs_subject(record->id), "queued: %s",
+              record->name[0] != '\0' ? record->name : "a session");
     if (queue_add(jobs->queue, record->id, record->order, record->pes, record->priority) != 0)
         entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
     turn_soon(jobs);

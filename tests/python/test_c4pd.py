@@ -254,6 +254,48 @@ def test_a_job_that_runs_comes_to_its_end_and_the_next_waits_for_the_next_daemon
     assert wait_until(lambda: job(daemon, second)["state"] == "completed")
 
 
+def test_the_log_of_a_day_has_the_life_of_each_job_under_its_id_and_no_more(
+        daemon, submit, tmp_path):
+    never = tmp_path / "never"
+    daemon.start("--pes", 1)
+    name = submit("print('done')\n")
+    assert wait_until(lambda: job(daemon, name)["state"] == "completed")
+    cut = submit(waiting_for(never))
+    assert wait_until(pathlib.Path(f"{never}.runs").exists)
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert wait_until(lambda: not daemon.pid)
+    pid = daemon.start("--pes", 1)
+    last = submit(waiting_for(never))
+    assert wait_until(lambda: job(daemon, last)["state"] == "running")
+    daemon.run("stop", "--now")
+    lines = [re.fullmatch(r'ts=\S+Z level=(\w+) subject="?(.*?)"? msg="?(.*?)"?', line).groups()
+             for line in daemon.log.read_text().splitlines()]
+    told = [(level, subject, re.sub(r"\d\.\d{3}s", "0.000s", text))
+            for level, subject, text in lines if subject != "c4pd"
+            and not text.endswith("of an earlier daemon's jobs were killed")]  # or died before
+    assert told == [
+        ("info", f"job {name}", "queued: program.py"),
+        ("info", f"job {name}", "starting->running 0.000s"),
+        ("info", f"job {name}", "completed, code 0"),
+        ("info", f"job {cut}", "queued: program.py"),
+        ("info", f"job {cut}", "starting->running 0.000s"),
+        ("warning", f"job {cut}", "failed: the daemon ended while the job ran (c4pd was killed, or "
+                                  "the host went down), and the job with it"),
+        ("warning", "jobs", "an earlier daemon left 0 jobs queued and 1 unfinished"),
+        ("info", f"job {last}", "queued: program.py"),
+        ("info", f"job {last}", "starting->running 0.000s"),
+        ("info", f"job {last}", "cancelled, code 130: the job was cancelled: "
+                                "the daemon was stopped"),
+    ]
+    assert [text for _, subject, text in lines if subject == "c4pd"][-5:] == [
+        f"c4pd runs: pid {pid}, 1 PE, {daemon.state}",
+        "got SIGQUIT",
+        "takes and starts no more jobs (1 job runs, 0 wait, 1 of 1 PEs in use)",
+        "ends what runs",
+        "ends",
+    ]
+
+
 def test_when_the_time_is_over_what_runs_is_ended_and_recorded(daemon, submit, tmp_path):
     daemon.start("--pes", 1, "--drain-time", "50ms")
     never = tmp_path / "never"
@@ -505,6 +547,30 @@ def test_a_damaged_store_is_refused_and_can_be_set_aside(daemon):
     (aside,) = daemon.state.glob("store.db.damaged-*[0-9]")
     assert aside.read_bytes().startswith(b"no database at all")
     assert aside.name in daemon.log.read_text()
+
+
+# To whom orphans come: the process that would be the daemon, if the command did not wait for it.
+HEIR = """
+import ctypes, os, subprocess, sys
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+code = subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL).returncode
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    sys.exit(code)
+sys.exit("a process was left")
+"""
+
+
+def test_a_start_that_is_refused_has_ended_when_the_command_does(daemon):
+    """Or the next start might find a daemon that runs here already."""
+    daemon.start()
+    daemon.run("stop")
+    (daemon.state / "store.db").write_bytes(b"no database at all " * 1000)
+    done = subprocess.run(
+        [sys.executable, "-c", HEIR, C4PD, "start", "--state-dir", daemon.state],
+        capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (REFUSED, "")
 
 
 def test_a_store_of_a_later_version_is_refused_even_if_a_damaged_one_would_be_set_aside(daemon):

@@ -405,7 +405,7 @@ def test_status_tells_the_truth(daemon):
 
 SESSION = """
 import sys, c4py
-session = c4py.connect(pes=1, name=sys.argv[1])
+session = c4py.connect(pes=1, name=sys.argv[1] or None)
 print("in", flush=True)
 sys.stdin.read()
 """
@@ -430,6 +430,16 @@ def test_a_session_is_listed_and_ended(daemon):
         assert json.loads(daemon.c4py("sessions", "--json").stdout) == []
     finally:
         client.communicate(timeout=30)
+
+
+def test_among_the_jobs_a_session_without_a_name_is_told_for_one_also_when_it_is_over(daemon):
+    client = subprocess.run([sys.executable, "-c", SESSION, ""], stdin=subprocess.DEVNULL,
+                            capture_output=True, timeout=60)
+    assert (client.returncode, client.stdout) == (0, b"in\n")
+    session, = daemon.c4py("jobs", "--all", "--ids").stdout.split()
+    assert wait_until(lambda: daemon.job(session)["state"] == "completed")
+    shown = daemon.c4py("jobs", "--all").stdout.splitlines()[1].split(maxsplit=5)
+    assert shown[:4] + shown[5:] == [session, "-", "completed", "1", "a session"]
 
 
 def test_a_job_is_no_session_to_be_ended(daemon):
