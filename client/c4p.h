@@ -92,7 +92,7 @@ struct c4p_job {
     uint32_t pes;           /* 0: as many as are free, at least one */
     uint64_t region_size;   /* bytes that one endpoint may have in flight; 0: the daemon decides */
     const char *name;       /* NULL: what the daemon makes of argv */
-    int32_t priority;       /* higher goes first */
+    int32_t priority;       /* -1000 to 1000; higher goes first */
     uint64_t time_limit_ms; /* 0: none */
     bool follow;            /* receive the job's events, losslessly */
     bool input;             /* standard input will come from here */
@@ -139,7 +139,8 @@ struct c4p_list_options {
 
 /* C4P_EVENT_JOB for each job in the order of submission, then C4P_EVENT_DONE. */
 C4P_API int64_t c4p_list(struct c4p_client *client, const struct c4p_list_options *options);
-/* The job whose id begins so, or the only one of that name: C4P_EVENT_JOB, then C4P_EVENT_DONE. */
+/* The job of this id, the only one of this name, or that whose id begins so: C4P_EVENT_JOB, then
+ * C4P_EVENT_DONE. */
 C4P_API int64_t c4p_find(struct c4p_client *client, const char *name);
 /* C4P_EVENT_STATUS. */
 C4P_API int64_t c4p_status(struct c4p_client *client);

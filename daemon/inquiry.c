@@ -154,13 +154,32 @@ static int candidates_look(struct inquiry *inquiry, const struct store_filter *f
     return rc;
 }
 
-int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CONTROL_REASON_SIZE])
+/* A name goes before the beginning of an id: what a user has called a job must not be taken for
+ * another one, which has it in its id by chance. */
+static int named_look(struct inquiry *inquiry, const char *name, char reason[CONTROL_REASON_SIZE])
 {
     struct store_filter by_id = {.ended = true, .open = true};
-    char name[SUBMISSION_MAX_NAME + 1] = "";
     const struct store_filter open = {.open = true, .name = name};
     const struct store_filter ended = {.ended = true, .name = name};
+    bool is_id = control_id_parse(name, &by_id.id_low, &by_id.id_high) && by_id.id_high != 0;
+    bool is_whole = is_id && by_id.id_low == by_id.id_high;
     int rc = 0;
+
+    if (is_whole)
+        rc = candidates_look(inquiry, &by_id, name, reason);
+    if (rc == 0)
+        rc = candidates_look(inquiry, &open, name, reason);
+    if (rc == 0)
+        rc = candidates_look(inquiry, &ended, name, reason);
+    if (rc == 0 && is_id && !is_whole)
+        rc = candidates_look(inquiry, &by_id, name, reason);
+    return rc;
+}
+
+int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CONTROL_REASON_SIZE])
+{
+    char name[SUBMISSION_MAX_NAME + 1] = "";
+    int rc;
 
     if (find->name.len == 0 || find->name.len > SUBMISSION_MAX_NAME ||
         memchr(find->name.data, '\0', find->name.len) != NULL) {
@@ -171,12 +190,7 @@ int inquiry_find(struct inquiry *inquiry, const C4p__Find *find, char reason[CON
         return -1;
     }
     memcpy(name, find->name.data, find->name.len);
-    if (control_id_parse(name, &by_id.id_low, &by_id.id_high) && by_id.id_high != 0)
-        rc = candidates_look(inquiry, &by_id, name, reason);
-    if (rc == 0)
-        rc = candidates_look(inquiry, &open, name, reason);
-    if (rc == 0)
-        rc = candidates_look(inquiry, &ended, name, reason);
+    rc = named_look(inquiry, name, reason);
     if (rc == 0)
         snprintf(reason, CONTROL_REASON_SIZE, "there is no job %s", name);
     return rc == 1 ? 0 : -1;

@@ -24,6 +24,9 @@
 /* Largest packet at the Unix socket. */
 #define CONTROL_MAX_PACKET (64u << 10)
 
+/* Priorities of jobs go from minus this to this. */
+#define CONTROL_MAX_PRIORITY 1000
+
 #define CONTROL_TICKET_SIZE 32
 #define CONTROL_KEY_SIZE 16
 

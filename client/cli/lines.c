@@ -127,8 +127,8 @@ const struct command_line status_line = {
 };
 
 #define JOB_WORD                                                                                   \
-    "A job is named by its id, by the beginning of its id, or by its name if there is only one "   \
-    "of\nthat name.\n"
+    "A job is named by its id, by its name if there is only one of that name, or by the\n"         \
+    "beginning of its id.\n"
 
 const struct command_line logs_line = {
     .name = "logs",

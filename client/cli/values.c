@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/cli/duration.h"
+#include "proto/control.h"
 #include "proto/segment.h"
 
 #define NAME_MAX_SIZE 100
@@ -135,9 +136,9 @@ int set_priority(struct options *options, const struct option_row *row, const ch
     if (end == value || *end != '\0')
         return usage_error(typed, "%s is not a priority (give a number; 0 is usual, higher first)",
                            value);
-    if (errno == ERANGE || priority < INT32_MIN || priority > INT32_MAX)
-        return usage_error(typed, "%s is out of range (give %d to %d)", value, INT32_MIN,
-                           INT32_MAX);
+    if (errno == ERANGE || priority < -CONTROL_MAX_PRIORITY || priority > CONTROL_MAX_PRIORITY)
+        return usage_error(typed, "%s is out of range (give %d to %d)", value,
+                           -CONTROL_MAX_PRIORITY, CONTROL_MAX_PRIORITY);
     options->priority = (int32_t)priority;
     return 0;
 }

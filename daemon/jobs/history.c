@@ -406,7 +406,7 @@ int history_recover(struct jobs *jobs, char error[STORE_ERROR_SIZE])
         }
     }
     if (queued + failed > 0)
-        log_write(LOG_WARNING, "jobs", "an earlier daemon left %u jobs queued and %u unfinished",
-                  queued, failed);
+        log_write(failed > 0 ? LOG_WARNING : LOG_INFO, "jobs",
+                  "an earlier daemon left %u queued and %u unfinished", queued, failed);
     return 0;
 }

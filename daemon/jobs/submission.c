@@ -101,9 +101,9 @@ static int strings_check(const C4p__Submit *submit, char error[JOB_ERROR_SIZE])
                  submit->name.len, SUBMISSION_MAX_NAME);
         return -1;
     }
-    if (submit->priority < -SUBMISSION_MAX_PRIORITY || submit->priority > SUBMISSION_MAX_PRIORITY) {
+    if (submit->priority < -CONTROL_MAX_PRIORITY || submit->priority > CONTROL_MAX_PRIORITY) {
         snprintf(error, JOB_ERROR_SIZE, "priority %d is out of range: from %d to %d",
-                 submit->priority, -SUBMISSION_MAX_PRIORITY, SUBMISSION_MAX_PRIORITY);
+                 submit->priority, -CONTROL_MAX_PRIORITY, CONTROL_MAX_PRIORITY);
         return -1;
     }
     return 0;

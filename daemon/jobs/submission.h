@@ -5,10 +5,10 @@
 #define C4P_DAEMON_JOBS_SUBMISSION_H
 
 #include "daemon/jobs/job.h"
+#include "proto/control.h"
 #include "proto/control.pb-c.h"
 
 #define SUBMISSION_MAX_NAME 128
-#define SUBMISSION_MAX_PRIORITY 1000
 
 struct submission {
     struct job_request request; /* its pointers lead to what is below */

@@ -281,7 +281,7 @@ def test_the_log_of_a_day_has_the_life_of_each_job_under_its_id_and_no_more(
         ("info", f"job {cut}", "starting->running 0.000s"),
         ("warning", f"job {cut}", "failed: the daemon ended while the job ran (c4pd was killed, or "
                                   "the host went down), and the job with it"),
-        ("warning", "jobs", "an earlier daemon left 0 jobs queued and 1 unfinished"),
+        ("warning", "jobs", "an earlier daemon left 0 queued and 1 unfinished"),
         ("info", f"job {last}", "queued: program.py"),
         ("info", f"job {last}", "starting->running 0.000s"),
         ("info", f"job {last}", "cancelled, code 130: the job was cancelled: "

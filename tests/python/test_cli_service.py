@@ -71,6 +71,8 @@ BAD = {
     "no priority": (["submit", "--priority", "high", "APP"], "--priority: high is not a priority"),
     "half a priority": (["submit", "--priority", "1.5", "APP"], "1.5 is not a priority"),
     "large priority": (["submit", "--priority", "3000000000", "APP"], "is out of range"),
+    "larger priority": (["submit", "--priority", "1001", "APP"],
+                        "1001 is out of range (give -1000 to 1000)"),
     "no time": (["submit", "--time-limit", "soon", "APP"], "--time-limit: soon is not a time"),
     "empty time": (["submit", "--time-limit=", "APP"], "--time-limit:  is not a time"),
     "no time at all": (["submit", "--time-limit", "0", "APP"], "0 leaves no time to run"),
@@ -256,6 +258,18 @@ def test_a_beginning_that_several_ids_have_is_refused(daemon):
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"c4py: {first} ") and done.stderr.count("\n") == 1
     assert {job["state"] for job in daemon.jobs()} == {"queued"}
+
+
+def test_a_name_goes_before_the_beginning_of_an_id_also_when_its_job_is_over(daemon):
+    other = daemon.submit("pass", TOO_LARGE)
+    named = daemon.submit("pass", TOO_LARGE, options=["--name", other[:2]])
+    assert daemon.c4py("cancel", other[:2]).stdout == named + "\n"
+    done = daemon.c4py("cancel", other[:2])
+    assert (done.returncode, done.stderr) == (1, f"c4py: job {named} is over: cancelled\n")
+    assert daemon.job(other)["state"] == "queued"
+    alike = daemon.submit("pass", TOO_LARGE, options=["--name", other])
+    assert daemon.c4py("cancel", other).stdout == other + "\n"
+    assert daemon.job(alike)["state"] == "queued"
 
 
 def test_a_name_that_several_jobs_have_is_refused(daemon):
