@@ -14,10 +14,11 @@
 /* Raise the OSError of an errno with a sentence of libc4p's. Returns NULL. */
 static PyObject *raise_sentence(int error, const char *sentence)
 {
-    PyObject *value = Py_BuildValue("(is)", error, sentence);
+    /* Its class depends on the number, and older interpreters look for it before they make it. */
+    PyObject *value = PyObject_CallFunction(PyExc_OSError, "is", error, sentence);
 
     if (value != NULL)
-        PyErr_SetObject(PyExc_OSError, value);
+        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
     Py_XDECREF(value);
     return NULL;
 }
