@@ -67,8 +67,8 @@ static int daemon_end(const struct announcement *daemon, const struct options *o
                 (int)daemon->pid);
     if (limit != first && daemon_wait(daemon, limit < 0 ? -1 : limit - first))
         return EXIT_CODE_OK;
-    fprintf(stderr, "c4pd: pid %d still runs; it will end when nothing runs any more\n",
-            (int)daemon->pid);
+    fprintf(stderr, "c4pd: pid %d still runs, and goes on ending%s\n", (int)daemon->pid,
+            options->now ? "" : " (c4pd stop --now ends at once what runs)");
     return EXIT_CODE_FAILED;
 }
 

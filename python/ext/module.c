@@ -54,8 +54,10 @@ int runtime_require(void)
     if (rt.started)
         return 0;
     if (rt.forked)
-        runtime_error("this process was forked by a PE and is none itself: what it has to say to "
-                      "chares goes through the PE");
+        runtime_error(rt.client ? "this process was forked by a client of a session and is none "
+                                  "itself: what it has to say to chares goes through the client"
+                                : "this process was forked by a PE and is none itself: what it has "
+                                  "to say to chares goes through the PE");
     else if (rt.session_number > 0)
         runtime_error("the session is closed: c4py.connect() opens one");
     else

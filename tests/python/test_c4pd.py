@@ -315,7 +315,10 @@ def test_the_time_to_drain_can_be_cut_short(daemon, submit, tmp_path, how):
     if how == "stop --now":
         assert daemon.run("stop", "--now").returncode == 0
     else:
-        assert daemon.run("stop", "--timeout", "0").returncode == FAILED
+        done = daemon.run("stop", "--timeout", "0")
+        assert (done.returncode, done.stderr) == (
+            FAILED, f"c4pd: pid {pid} still runs, and goes on ending "
+                    "(c4pd stop --now ends at once what runs)\n")
         assert daemon.logged("got SIGTERM")
         os.kill(pid, signal.SIGTERM)
         assert wait_until(lambda: not lives(pid), 30)

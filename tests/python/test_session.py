@@ -732,7 +732,7 @@ if child == 0:
             try:
                 use()
             except c4py.Charm4PyError as error:
-                assert 'forked' in str(error), error
+                assert 'forked by a PE' not in str(error) and 'forked' in str(error), error
             else:
                 os._exit(1)
         os._exit(0)
