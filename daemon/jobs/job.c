@@ -436,7 +436,7 @@ int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
     }
     if (*request->cwd != '/' || stat(request->cwd, &directory) != 0 ||
         (errno = ENOTDIR, !S_ISDIR(directory.st_mode)) || access(request->cwd, X_OK) != 0) {
-        snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", request->cwd,
+        snprintf(error, JOB_ERROR_SIZE, "the directory %.150s: %s", request->cwd,
                  *request->cwd != '/' ? "is no absolute path" : strerror(errno));
         return -1;
     }

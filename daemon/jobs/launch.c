@@ -91,7 +91,7 @@ int launch_find(const struct job_request *request, char path[PATH_MAX], char err
     char found[PATH_MAX];
 
     if (spawn_find(name, request->env, found, sizeof(found)) != 0) {
-        snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", name, strerror(errno));
+        snprintf(error, JOB_ERROR_SIZE, "the program %.150s: %s", name, strerror(errno));
         return -1;
     }
     /* Where the job will run, not where we do. */
@@ -100,7 +100,7 @@ int launch_find(const struct job_request *request, char path[PATH_MAX], char err
         errno = ENAMETOOLONG;
     else if (access(path, X_OK) == 0)
         return 0;
-    snprintf(error, JOB_ERROR_SIZE, "%.150s: %s", name, strerror(errno));
+    snprintf(error, JOB_ERROR_SIZE, "the program %.150s: %s", name, strerror(errno));
     return -1;
 }
 

@@ -590,10 +590,10 @@ static void a_program_that_is_not_there_is_refused_at_once(void **state)
     bench_open(&bench, true);
     assert_refused(&bench, "", "/", 1, "the job has no command");
     assert_refused(&bench, "/bin/sh", "/", 3, "there is a NUL");
-    assert_refused(&bench, "/no/such", "/", 1, "/no/such: No such file");
+    assert_refused(&bench, "/no/such", "/", 1, "the program /no/such: No such file");
     assert_refused(&bench, "no-such-program", "/", 1, "no-such-program: No such file");
     assert_refused(&bench, "./sh", "/tmp", 1, "./sh: No such file"); /* where the job will be */
-    assert_refused(&bench, "/bin/sh", "/no/such", 1, "/no/such: No such file");
+    assert_refused(&bench, "/bin/sh", "/no/such", 1, "the directory /no/such: No such file");
     assert_refused(&bench, "/bin/sh", "/bin/sh", 1, "/bin/sh: Not a directory");
     assert_refused(&bench, "/bin/sh", "tmp", 1, "tmp: is no absolute path");
     bench_close(&bench);
