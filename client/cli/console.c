@@ -268,7 +268,10 @@ static void events_take(struct console *console)
 void console_cancel_job(struct console *console, int number)
 {
     if (console->interrupts == 1)
-        console_say(console, "%s: stopping the program (once more kills it)",
+        console_say(console,
+                    console->state == C4P_STATE_QUEUED
+                        ? "%s: cancelling the job, which has not started"
+                        : "%s: stopping the program (once more kills it)",
                     number == SIGINT ? "interrupted" : strsignal(number));
     if (console->interrupts > 1) {
         /* Whoever does not read us any more must not keep us. */

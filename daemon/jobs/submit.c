@@ -107,7 +107,8 @@ static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reaso
         return jobs_refuse(reason, "the key of a submission has %d bytes, not %zu",
                            CONTROL_KEY_SIZE, submit->key.len);
     if (jobs->draining)
-        return jobs_refuse(reason, "the daemon is stopping and takes no more jobs");
+        return jobs_refuse(
+            reason, "the daemon is stopping and takes no more jobs (try again when it runs again)");
     if (queue_length(jobs->queue) >= jobs->settings.queue_limit)
         return jobs_refuse(reason, "%u jobs wait already, which is the limit: try again later",
                            queue_length(jobs->queue));

@@ -107,6 +107,8 @@ def _search_path():
 
 def _environment(more):
     variables = dict(os.environ)
+    if more is not None and not isinstance(more, dict):
+        raise TypeError(f'env={more!r}: a dict of names and values')
     for name, value in (more or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or '=' in name or not name:
             raise ValueError(f'env={{{name!r}: {value!r}}}: names and values are texts')

@@ -143,6 +143,7 @@ def test_a_signal_takes_a_job_out_of_the_queue(daemon):
     running.signal(signal.SIGINT)
     code, out, _ = running.finish()
     assert code == 130 and "never" not in out
+    assert "cancelling the job, which has not started" in out and "program" not in out
     job, = daemon.jobs()
     assert job["state"] == "cancelled" and job["started"] is None
 

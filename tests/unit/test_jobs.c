@@ -614,7 +614,8 @@ static void a_full_queue_and_a_daemon_that_stops_take_no_more(void **state)
     assert_string_equal(reason, "8 jobs wait already, which is the limit: try again later");
     jobs_drain(bench.jobs);
     assert_int_equal(submit_try(&bench, &script, &id, reason), -1);
-    assert_string_equal(reason, "the daemon is stopping and takes no more jobs");
+    assert_string_equal(reason, "the daemon is stopping and takes no more jobs (try "
+                                "again when it runs again)");
     bench_close(&bench);
 }
 
