@@ -93,10 +93,11 @@ class Counter(Chare):
 
 
 class Progress(Chare):
-    """Shows on standard error how much has been read."""
+    """Shows on standard error how much has been read, and tells when that is all."""
 
-    def __init__(self, total):
+    def __init__(self, total, everything):
         self.total = total
+        self.everything = everything
         self.read = 0
         self.shown = 0
 
@@ -106,9 +107,8 @@ class Progress(Chare):
         if percent >= self.shown + 10 or percent == 100 and self.shown < 100:
             self.shown = percent
             print(f'  {percent:3d} % of {self.total / 1e6:.1f} MB read', file=sys.stderr)
-
-    def finished(self):
-        return self.read == self.total
+        if count and self.read == self.total:
+            self.everything()
 
 
 def parse(args):
@@ -132,13 +132,14 @@ def main(args):
     if not work:
         sys.exit(f'wordcount.py: nothing to read in {" ".join(paths)}')
     size = sum(end - start for _, start, end in work)
-    progress = Chare(Progress, args=[size], onPE=0)
+    everything = Future()
+    progress = Chare(Progress, args=[size, everything], onPE=0)
     chares = min(4 * charm.numPes(), len(work))
     counters = Array(Counter, chares, args=[work, progress])
     done = Future()
     counters.step(done)
     counts = done.get()
-    assert progress.finished(ret=True).get()    # what it was told before it has shown by now
+    everything.get()            # the sum may be here before the last that was told of progress
     seconds = time.perf_counter() - began
     for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:top]:
         print(f'{count:9d} {word.decode()}')

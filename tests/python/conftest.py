@@ -105,6 +105,15 @@ def daemon(start_daemon):
     return start_daemon()
 
 
+@pytest.fixture
+def for_everybody():
+    """Copy a program to where every user may execute it: the tree may be in somebody's home."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="c4p-others-", dir="/tmp"))
+    place.chmod(0o755)
+    yield lambda program: str(shutil.copy(program, place))
+    shutil.rmtree(place)
+
+
 @pytest.fixture(scope="session")
 def fake_pe(tmp_path_factory):
     """A program in C that speaks the data plane, well and badly (fake_pe.c)."""

@@ -487,10 +487,11 @@ def test_a_directory_of_another_user_is_refused(daemon):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_user_is_told_that_the_directory_is_closed(daemon, no_leftovers):
+def test_another_user_is_told_that_the_directory_is_closed(daemon, no_leftovers, for_everybody):
     daemon.start()
     no_leftovers.chmod(0o755)
-    done = daemon.run("stop", user="nobody", cwd="/")
+    done = subprocess.run([for_everybody(C4PD), "stop", "--state-dir", daemon.state],
+                          user="nobody", cwd="/", capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (FAILED, "")
     assert done.stderr == f"c4pd: {daemon.state}: cannot be looked into: Permission denied\n"
 

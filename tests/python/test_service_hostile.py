@@ -127,8 +127,8 @@ def test_bytes_that_are_no_zeromq_at_all_are_ignored(daemon):
 
 
 @root_only
-def test_another_user_cannot_even_see_the_sockets(daemon):
-    done = subprocess.run([str(C4PY), "status", "--state-dir", str(daemon.state_dir)],
+def test_another_user_cannot_even_see_the_sockets(daemon, for_everybody):
+    done = subprocess.run([for_everybody(C4PY), "status", "--state-dir", str(daemon.state_dir)],
                           user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 1
@@ -136,14 +136,14 @@ def test_another_user_cannot_even_see_the_sockets(daemon):
 
 
 @root_only
-def test_another_user_who_gets_to_the_socket_is_turned_away_with_a_sentence(daemon):
+def test_another_user_who_gets_to_the_socket_is_turned_away(daemon, for_everybody):
     # Somebody has opened what c4pd had closed.
     for directory in (daemon.state_dir, *pathlib.Path(daemon.state_dir).parents):
         if str(directory).startswith("/tmp/"):
             os.chmod(directory, 0o755)
     for name in ("attach", "control"):
         os.chmod(daemon.state_dir / name, 0o777)
-    done = subprocess.run([str(C4PY), "jobs", "--state-dir", str(daemon.state_dir)],
+    done = subprocess.run([for_everybody(C4PY), "jobs", "--state-dir", str(daemon.state_dir)],
                           user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 1
