@@ -271,7 +271,7 @@ static int entry_make(struct sessions *sessions, struct router *router, uint64_t
     if (entry->endpoint != 0)
         return 0;
     snprintf(sentence, BRIDGE_ERROR_SIZE, "%s",
-             errno == ENOSPC ? "every place for a client is taken" : strerror(errno));
+             errno == ENOSPC ? ROUTER_CLIENTS_FULL : strerror(errno));
     return -1;
 }
 

@@ -414,7 +414,7 @@ int bridge_admit(struct bridge *bridge, struct router *router, uint64_t client,
         router_remote_enter(router, &(struct router_remote_listener){on_mail, on_gone, link});
     if (link->endpoint == 0) {
         snprintf(error, BRIDGE_ERROR_SIZE, "%s",
-                 errno == ENOSPC ? "every place for a client is taken" : strerror(errno));
+                 errno == ENOSPC ? ROUTER_CLIENTS_FULL : strerror(errno));
         free(link);
         return -1;
     }

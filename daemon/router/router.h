@@ -55,6 +55,12 @@ void router_stop_pes(struct router *router, uint32_t except);
 /* Wake every PE: one that died may have queued a message and not woken its receiver. */
 void router_wake_pes(struct router *router);
 
+/* What ENOSPC means below, for people. */
+#define ROUTER_CLIENTS_FULL                                                                        \
+    "every place for a client is taken: a session has at most 15 at a time (wait until one "       \
+    "leaves)"
+_Static_assert(SEGMENT_CLIENT_SLOTS == 15, "the sentence above says so");
+
 /*
  * A client enters the segment: its endpoint address, or 0 with errno ENOSPC when every place is taken
  * (or not free again yet: see clients.h), or ENOTRECOVERABLE when the segment is corrupt.
