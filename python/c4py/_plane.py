@@ -124,6 +124,21 @@ class Printer:
 
 # ---- the thread ----
 
+class _Thread(threading.Thread):
+    """A thread with a run() of its own.
+
+    Jupyter's kernels put something before Thread.run() that shows whatever the thread prints below
+    the cell that began it; what PEs print belongs below the one that runs now.
+    """
+
+    def __init__(self, body):
+        super().__init__(name='c4py control plane', daemon=True)
+        self._body = body
+
+    def run(self):
+        self._body()
+
+
 class _Request:
     def __init__(self, method, args, keywords):
         self.method, self.args, self.keywords = method, args, keywords
@@ -171,7 +186,7 @@ class Plane:
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ringer, False)
         client.set_reconnect(False)         # a session does not outlive its daemon
-        self._thread = threading.Thread(target=self._run, name='c4py control plane', daemon=True)
+        self._thread = _Thread(self._run)
         self._thread.start()
 
     @property

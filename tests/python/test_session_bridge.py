@@ -160,7 +160,7 @@ session = connect('shared')
 worker = session.lookup('worker')
 mail = session.lookup('mail')
 mail.send('from the second')
-mail.send(np.arange(100_000).sum())
+mail.send(int(np.arange(100_000).sum()))
 line('sent')
 while worker.noted(ret=True).get() != ['first']:
     pass
