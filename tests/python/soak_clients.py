@@ -170,7 +170,7 @@ def main(seconds, clients):
     with tempfile.TemporaryDirectory(prefix="c4p-soak-", dir="/tmp") as folder:
         state = os.path.join(folder, "s")
         subprocess.run([C4PD, "start", "--state-dir", state, "--pes", "4", "--max-clients",
-                        str(clients + 8)], check=True, stdout=subprocess.DEVNULL)
+                        str(2 * clients + 8)], check=True, stdout=subprocess.DEVNULL)
         try:
             return Soak(state, seconds, clients).run()
         finally:
