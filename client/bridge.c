@@ -226,7 +226,7 @@ static void bridge_close_on(struct c4p_bridge *bridge)
     if (bridge->stage == BRIDGE_CLOSING && all_is_sent(bridge) &&
         frame_send(bridge, frame, stream_make_bye(frame, "the client leaves")) == 0)
         bridge->stage = BRIDGE_LEAVING;
-    if (bridge->stage != BRIDGE_OPEN && client_now_ms() >= bridge->deadline)
+    if (bridge->stage != BRIDGE_OPEN && clock_ms() >= bridge->deadline)
         bridge->stage = BRIDGE_OVER;
 }
 
@@ -252,7 +252,7 @@ static void bridge_sleep(struct c4p_bridge *bridge)
     long timeout = -1;
 
     if (bridge->stage != BRIDGE_OPEN)
-        timeout = (long)(bridge->deadline - client_now_ms());
+        timeout = (long)(bridge->deadline - clock_ms());
     if (stream_waits(&bridge->stream) || !open)
         timeout = timeout < 0 || timeout > LOOK_MS ? LOOK_MS : timeout;
     if (zmq_poll(items, bridge->door < 0 ? POLL_DOOR : POLLS, timeout) < 0)
@@ -261,7 +261,7 @@ static void bridge_sleep(struct c4p_bridge *bridge)
         counter_reset(bridge->segment.router_wake);
     if (open && items[POLL_STOP].revents != 0) {
         bridge->stage = BRIDGE_CLOSING;
-        bridge->deadline = client_now_ms() + CLOSE_MS;
+        bridge->deadline = clock_ms() + CLOSE_MS;
     }
     if (items[POLL_DOOR].revents != 0)
         bridge->stage = BRIDGE_OVER;
@@ -359,7 +359,7 @@ static int frame_await(struct c4p_bridge *bridge, int64_t deadline, zmq_msg_t *f
                               {.fd = bridge->door, .events = ZMQ_POLLERR}};
 
     for (;;) {
-        int64_t left = deadline - client_now_ms();
+        int64_t left = deadline - clock_ms();
 
         if (zmq_msg_recv(frame, bridge->socket, ZMQ_DONTWAIT) >= 0)
             return 1;
@@ -381,7 +381,7 @@ static int hello_exchange(struct c4p_bridge *bridge, const struct bridge_job *jo
     zmq_msg_init(&answer);
     if (frame_send(bridge, hello, stream_make_hello(hello, job->ticket, sizeof(job->ticket))) !=
             0 ||
-        !frame_await(bridge, client_now_ms() + HELLO_MS, &answer))
+        !frame_await(bridge, clock_ms() + HELLO_MS, &answer))
         snprintf(error, C4P_ERROR_SIZE, "the daemon does not answer at %.200s", job->address);
     else if (stream_read_bye(zmq_msg_data(&answer), zmq_msg_size(&answer), sentence))
         snprintf(error, C4P_ERROR_SIZE, "the daemon refuses: %s", sentence);

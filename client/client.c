@@ -361,10 +361,10 @@ static bool has_news(struct c4p_client *client)
 int c4p_wait(struct c4p_client *client, int timeout_ms)
 {
     struct pollfd poller = {client->epoll, POLLIN, 0};
-    int64_t deadline = client_now_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + timeout_ms;
 
     for (;;) {
-        int64_t left = deadline - client_now_ms();
+        int64_t left = deadline - clock_ms();
 
         client_flush(client);
         if (has_news(client))

@@ -25,6 +25,7 @@
 #include <uthash.h>
 
 #include "client/c4p.h"
+#include "proto/clock.h"
 #include "proto/control.h"
 #include "proto/control.pb-c.h"
 
@@ -105,7 +106,6 @@ struct c4p_client {
 
 /* ---- link.c ---- */
 
-int64_t client_now_ms(void);
 /* What a link needs before there is a connection. -1 with errno; to be closed even then. */
 int link_open(struct c4p_client *client);
 void link_close(struct c4p_client *client);

@@ -156,10 +156,10 @@ C4p__Door *door_take(int fd, int fds[2])
 static C4p__Door *answer_await(int fd, int fds[2])
 {
     struct pollfd poller = {fd, POLLIN, 0};
-    int64_t deadline = client_now_ms() + SEGMENT_MS;
+    int64_t deadline = clock_ms() + SEGMENT_MS;
 
     for (;;) {
-        int64_t left = deadline - client_now_ms();
+        int64_t left = deadline - clock_ms();
         C4p__Door *door = door_take(fd, fds);
 
         if (door != NULL || errno != EAGAIN)

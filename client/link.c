@@ -27,14 +27,6 @@
 
 enum { SOURCE_DOOR, SOURCE_MAIL, SOURCE_TIMER, SOURCES };
 
-int64_t client_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- what the link is made of ---- */
 
 static int source_watch(const struct c4p_client *client, int fd, uint32_t source)
@@ -434,10 +426,10 @@ static bool is_passing(int error_number)
 static int link_await(struct c4p_client *client, int timeout_ms)
 {
     struct pollfd poller = {client->epoll, POLLIN, 0};
-    int64_t deadline = client_now_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + timeout_ms;
 
     while (client->link != LINK_UP && client->link != LINK_ENDING) {
-        int64_t left = deadline - client_now_ms();
+        int64_t left = deadline - clock_ms();
 
         if (client->link == LINK_DOWN && !is_passing(client->error_number))
             break;

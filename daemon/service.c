@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 
 #include <utlist.h>
 
-#include "daemon/clock.h"
 #include "daemon/control/attach.h"
 #include "daemon/control/control.h"
 #include "daemon/control/server.h"
@@ -22,6 +20,7 @@
 #include "daemon/inquiry.h"
 #include "daemon/log.h"
 #include "daemon/sessions.h"
+#include "proto/clock.h"
 
 /* Troubles that stay until the daemon is started again; more than these say nothing new. */
 #define MAX_TROUBLES 8
@@ -52,18 +51,6 @@ struct service {
     bool draining;
     char *troubles[MAX_TROUBLES];
 };
-
-static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(reason, CONTROL_REASON_SIZE, format, arguments);
-    va_end(arguments);
-    return -1;
-}
 
 static void service_changed(struct service *service)
 {
@@ -172,7 +159,7 @@ static int serve_greeted(void *context, struct control_peer *peer, char reason[C
         client->follows = followers_client_create(service->followers, peer);
     if (client == NULL || client->follows == NULL) {
         free(client);
-        return refuse(reason, "the daemon is out of memory");
+        return control_refuse(reason, "the daemon is out of memory");
     }
     client->peer = peer;
     control_peer_set_data(peer, client);
@@ -320,7 +307,7 @@ static int serve_submit(void *context, struct control_peer *peer, const C4p__Req
         return -1;
     if (submit->tied && client_tie(client_of(peer), accepted.job) != 0) {
         jobs_cancel(service->jobs, accepted.job, true, reason);
-        return refuse(reason, "the daemon is out of memory");
+        return control_refuse(reason, "the daemon is out of memory");
     }
     control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
     if (!submit->follow || followers_has(client_of(peer)->follows, accepted.job))
@@ -353,7 +340,7 @@ static int serve_unfollow(void *context, struct control_peer *peer, const C4p__R
 
     if (!followers_remove(service->followers, client_of(peer)->follows, job)) {
         control_id_format(job, id);
-        return refuse(reason, "job %s is not followed", id);
+        return control_refuse(reason, "job %s is not followed", id);
     }
     answer_done(service, peer, request->id);
     sessions_leave(service->sessions, number_of(peer), job);
@@ -369,8 +356,8 @@ static int serve_input(void *context, struct control_peer *peer, const C4p__Requ
     enum job_state state;
 
     if (input->data.len > CONTROL_MAX_PIECE)
-        return refuse(reason, "input of %zu bytes is more than the %u allowed", input->data.len,
-                      CONTROL_MAX_PIECE);
+        return control_refuse(reason, "input of %zu bytes is more than the %u allowed",
+                              input->data.len, CONTROL_MAX_PIECE);
     /* It was sent before the news of the end arrived. */
     if (jobs_state(service->jobs, input->job, &state, reason) && job_state_final(state))
         return 0;
@@ -378,8 +365,8 @@ static int serve_input(void *context, struct control_peer *peer, const C4p__Requ
         return jobs_input(service->jobs, input->job, input->data.data, input->data.len, input->eof,
                           reason);
     control_id_format(input->job, id);
-    return refuse(reason, "the standard input of job %s is not yours to send: follow it with input",
-                  id);
+    return control_refuse(
+        reason, "the standard input of job %s is not yours to send: follow it with input", id);
 }
 
 static int serve_output_ack(void *context, struct control_peer *peer, const C4p__Request *request,

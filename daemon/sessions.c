@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +10,11 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
 #include "daemon/router/router.h"
 #include "daemon/words.h"
+#include "proto/clock.h"
 #include "proto/place.h"
 
 /* Ten years: longer is for ever, and timers count in seconds. */
@@ -47,18 +46,6 @@ struct sessions {
     struct session *all; /* by job */
     struct bridge *bridge;
 };
-
-static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static int refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(reason, CONTROL_REASON_SIZE, format, arguments);
-    va_end(arguments);
-    return -1;
-}
 
 struct sessions *sessions_create(struct event_base *base, uint64_t ttl_ms, const char *state_dir,
                                  const struct bridge_listener *remote)
@@ -285,17 +272,17 @@ int sessions_enter(struct sessions *sessions, uint64_t client, uint64_t job, boo
 
     control_id_format(job, id);
     if (session == NULL)
-        return refuse(reason, "there is no open session %s", id);
+        return control_refuse(reason, "there is no open session %s", id);
     if (!follows && member_find(session, client) == NULL)
-        return refuse(reason, "open session %s or follow it before entering it", id);
+        return control_refuse(reason, "open session %s or follow it before entering it", id);
     if (router == NULL)
-        return refuse(reason, "session %s does not run: wait until it does", id);
+        return control_refuse(reason, "session %s does not run: wait until it does", id);
     member = member_add(session, client);
     if (member == NULL)
-        return refuse(reason, "the daemon is out of memory");
+        return control_refuse(reason, "the daemon is out of memory");
     member_leave_segment(session, member);
     if (entry_make(sessions, router, client, entry, sentence) != 0)
-        return refuse(reason, "session %s: %.200s", id, sentence);
+        return control_refuse(reason, "session %s: %.200s", id, sentence);
     member->endpoint = entry->endpoint;
     return 0;
 }
@@ -331,7 +318,7 @@ static struct session *session_make(struct sessions *sessions, const C4p__Open *
 
     submit.name = open->name;
     if (session == NULL) {
-        refuse(reason, "the daemon is out of memory");
+        control_refuse(reason, "the daemon is out of memory");
         return NULL;
     }
     if (jobs_submit(sessions->jobs, &submit, true, job, reason) != 0)
@@ -344,7 +331,7 @@ static struct session *session_make(struct sessions *sessions, const C4p__Open *
         return session;
     }
     if (known == NULL)
-        refuse(reason, "the session that was opened with this key is over");
+        control_refuse(reason, "the session that was opened with this key is over");
 drop:
     event_free(session->timer);
     free(session);
@@ -355,13 +342,13 @@ static int name_take(const C4p__Open *open, char name[SUBMISSION_MAX_NAME + 1],
                      char reason[CONTROL_REASON_SIZE])
 {
     if (open->name.len > SUBMISSION_MAX_NAME)
-        return refuse(reason, "a name of %zu bytes is too long: at most %d", open->name.len,
-                      SUBMISSION_MAX_NAME);
+        return control_refuse(reason, "a name of %zu bytes is too long: at most %d", open->name.len,
+                              SUBMISSION_MAX_NAME);
     if (open->name.len > 0)
         memcpy(name, open->name.data, open->name.len);
     name[open->name.len] = '\0';
     if (strlen(name) != open->name.len)
-        return refuse(reason, "there is a NUL in the name of the session");
+        return control_refuse(reason, "there is a NUL in the name of the session");
     return 0;
 }
 
@@ -377,9 +364,9 @@ int sessions_open(struct sessions *sessions, uint64_t client, const C4p__Open *o
         session = session_named(sessions, name);
     if (session == NULL) {
         if (name[0] != '\0' && !open->create)
-            return refuse(reason, "there is no session %s", name);
+            return control_refuse(reason, "there is no session %s", name);
         if (open->job == NULL)
-            return refuse(reason, "it is not said how the session's PEs are started");
+            return control_refuse(reason, "it is not said how the session's PEs are started");
         session = session_make(sessions, open, name, job, reason);
         if (session == NULL)
             return -1;
@@ -388,7 +375,7 @@ int sessions_open(struct sessions *sessions, uint64_t client, const C4p__Open *o
     if (member_add(session, client) != NULL)
         return 0;
     session_settle(session);
-    return refuse(reason, "the daemon is out of memory");
+    return control_refuse(reason, "the daemon is out of memory");
 }
 
 int sessions_close(struct sessions *sessions, uint64_t job, char reason[CONTROL_REASON_SIZE])

@@ -10,8 +10,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "client/cli/clock.h"
 #include "client/cli/describe.h"
+#include "proto/clock.h"
 
 /* A terminal gives no sign when we come to its foreground: look now and then. */
 #define FOREGROUND_MS 500
@@ -466,14 +466,14 @@ void console_open(struct console *console, const struct console_manner *manner,
  */
 static void job_part(struct console *console)
 {
-    int64_t deadline = clock_now_ms() + PARTING_MS, request;
+    int64_t deadline = clock_ms() + PARTING_MS, request;
     struct c4p_event event;
 
     written_tell(console);
     request = c4p_unfollow(console->client, console->job);
-    while (request > 0 && clock_now_ms() < deadline) {
+    while (request > 0 && clock_ms() < deadline) {
         int rc = c4p_next(console->client, &event);
-        int64_t left = deadline - clock_now_ms();
+        int64_t left = deadline - clock_ms();
 
         if (rc < 0 || (rc > 0 && event.request == request))
             return;

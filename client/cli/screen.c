@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/cli/clock.h"
 #include "client/cli/describe.h"
+#include "proto/clock.h"
 
 #define LINE_SIZE 1024
 
@@ -185,7 +185,7 @@ int screen_error(const struct screen *screen)
 
 void screen_wait(struct screen *screen, const char *text)
 {
-    progress_wait(&screen->progress, text, clock_now_ms());
+    progress_wait(&screen->progress, text, clock_ms());
 }
 
 void screen_wait_over(struct screen *screen)
@@ -195,7 +195,7 @@ void screen_wait_over(struct screen *screen)
 
 int screen_due(const struct screen *screen)
 {
-    return progress_due(&screen->progress, clock_now_ms());
+    return progress_due(&screen->progress, clock_ms());
 }
 
 void screen_paint(struct screen *screen)
@@ -207,5 +207,5 @@ void screen_paint(struct screen *screen)
         return;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         columns = size.ws_col;
-    progress_show(&screen->progress, clock_now_ms(), columns);
+    progress_show(&screen->progress, clock_ms(), columns);
 }

@@ -8,9 +8,9 @@
 
 #include "client/c4p.h"
 #include "client/cli/ask.h"
-#include "client/cli/clock.h"
 #include "client/cli/commands.h"
 #include "client/cli/describe.h"
+#include "proto/clock.h"
 
 #define EXIT_TIMEOUT 124 /* as of timeout(1) */
 
@@ -65,12 +65,12 @@ static int on_event(const struct wait *wait, const struct c4p_event *event)
 /* 0; -1 when there is nothing more to wait for, with the exit code. */
 static int more_wait(const struct wait *wait, int *code)
 {
-    int64_t left = wait->deadline - clock_now_ms();
+    int64_t left = wait->deadline - clock_ms();
     int timeout = left < 0 ? 0 : left < INT32_MAX ? (int)left : INT32_MAX;
 
     if (c4p_wait(wait->client, wait->deadline < 0 ? -1 : timeout) == 0 || errno == EINTR)
         return 0;
-    if (errno == EAGAIN && wait->deadline > clock_now_ms())
+    if (errno == EAGAIN && wait->deadline > clock_ms())
         return 0;
     if (errno == EAGAIN) {
         fprintf(stderr, "c4py: job %s is not over yet (--timeout)\n", wait->id);
@@ -118,7 +118,7 @@ int wait_main(const struct options *options)
 {
     struct wait wait = {
         .client = ask_attach(options),
-        .deadline = options->timeout_ms < 0 ? -1 : clock_now_ms() + options->timeout_ms,
+        .deadline = options->timeout_ms < 0 ? -1 : clock_ms() + options->timeout_ms,
         .as_json = options->json,
     };
     int code = 0;

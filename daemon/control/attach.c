@@ -15,8 +15,8 @@
 
 #include <uthash.h>
 
-#include "daemon/clock.h"
 #include "daemon/log.h"
+#include "proto/clock.h"
 #include "proto/control.pb-c.h"
 
 #define BACKLOG 128

@@ -1,6 +1,7 @@
 #include "daemon/control/control.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,16 @@ void control_gone(struct control *control, uint64_t who)
     gone_keep(control, peer);
     HASH_DEL(control->peers, peer);
     free(peer);
+}
+
+int control_refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(reason, CONTROL_REASON_SIZE, format, arguments);
+    va_end(arguments);
+    return -1;
 }
 
 /* ---- sending ---- */

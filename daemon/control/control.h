@@ -52,6 +52,10 @@ struct control *control_create(const struct control_service *service, uint64_t i
 void control_destroy(struct control *control);
 void control_set_limit(struct control *control, uint32_t max_clients);
 
+/* Why a request cannot be served: writes the sentence, returns -1. */
+int control_refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* A frame came. */
 void control_receive(struct control *control, const void *identity, size_t identity_size,
                      const void *data, size_t size);

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/log.h"
 #include "daemon/words.h"
+#include "proto/clock.h"
 #include "proto/place.h"
 
 /* ---- jobs in memory ---- */

@@ -14,13 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/feed.h"
 #include "daemon/jobs/launch.h"
 #include "daemon/jobs/transcript.h"
 #include "daemon/log.h"
 #include "daemon/router/router.h"
 #include "daemon/words.h"
+#include "proto/clock.h"
 #include "proto/control.h"
 
 #define DEFAULT_REGION_MIN (64ull << 20)

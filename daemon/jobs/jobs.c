@@ -12,10 +12,10 @@
 
 #include <utlist.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
+#include "proto/clock.h"
 
 #define RETRY_SECONDS 3
 

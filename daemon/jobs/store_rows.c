@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/jobs/store_parts.h"
+#include "proto/clock.h"
 #include "proto/envelope.h"
 
 /* In the order of STORE_ROW, STORE_ROW_END, STORE_ROW_REQUEST; then what only the check reads. */
@@ -236,14 +236,6 @@ static int bad_rows_find(struct store *store, struct bad_rows *bad)
     return result == SQLITE_DONE ? SQLITE_OK : result;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 #define MOVED_COLUMNS                                                                              \
     "sequence, id, key, state, session, pes, priority, submitted, started, ended, exit_code, "     \
     "name, message, tail, text, checksum, end_checksum"
@@ -263,7 +255,7 @@ static int row_move(struct store *store, const struct bad_row *bad)
         return result;
     sqlite3_bind_int64(statement, 1, bad->sequence);
     sqlite3_bind_text(statement, 2, bad->reason, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 3, now_ms());
+    sqlite3_bind_int64(statement, 3, clock_day_ms());
     result = sqlite3_step(statement);
     sqlite3_finalize(statement);
     if (result != SQLITE_DONE)

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
+#include "proto/clock.h"
 
 static uint32_t cores_count(void)
 {

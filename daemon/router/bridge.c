@@ -13,9 +13,9 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#include "daemon/clock.h"
 #include "daemon/control/server.h"
 #include "daemon/log.h"
+#include "proto/clock.h"
 
 /* Frames sent to one client before the event loop gets its turn again. */
 #define FRAMES_A_TURN 16

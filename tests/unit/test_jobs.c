@@ -7,13 +7,13 @@
 #include <ftw.h>
 #include <sys/stat.h>
 
-#include "daemon/clock.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/jobs/remains.h"
 #include "daemon/jobs/spawn.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
 #include "daemon/words.h"
+#include "proto/clock.h"
 
 #define SLOTS 2
 #define MAX_ENDED 64

@@ -1,10 +1,11 @@
 /* The shells' clock; pure cores get it as an argument. */
-#ifndef C4P_DAEMON_CLOCK_H
-#define C4P_DAEMON_CLOCK_H
+#ifndef C4P_PROTO_CLOCK_H
+#define C4P_PROTO_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
+/* For deadlines: ms since some moment in the past. */
 static inline int64_t clock_ms(void)
 {
     struct timespec now;
