@@ -87,7 +87,7 @@ PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"' \
 
 PROTO_LIBS ?= -lprotobuf-c
 CLIENT_LIBS ?= -lzmq $(PROTO_LIBS)
-DAEMON_LIBS ?= -lzmq -levent_core -lsqlite3 -linih $(SYSTEMD_LIBS) $(PROTO_LIBS)
+DAEMON_LIBS ?= -lzmq -lsodium -levent_core -lsqlite3 -linih $(SYSTEMD_LIBS) $(PROTO_LIBS)
 # Where there is libsystemd, c4pd tells the service manager how it is.
 ifneq ($(building),)
 SYSTEMD_LIBS := $(shell $(CC) -E -x c -include systemd/sd-daemon.h /dev/null >/dev/null 2>&1 && \
@@ -380,7 +380,7 @@ format: ## Lay out the C code as `make lint` wants it
 # Debian packages: to build and run, to test, to lint. `a|b`: either will do. Each list has the one
 # before it, since two apt-gets cannot run at a time.
 DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compiler \
-	libevent-dev uthash-dev libsqlite3-dev libinih-dev libsystemd-dev \
+	libevent-dev libsodium-dev uthash-dev libsqlite3-dev libinih-dev libsystemd-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
 DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev pkg-config groff-base \

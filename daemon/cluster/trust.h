@@ -1,0 +1,112 @@
+/*
+ * Who belongs to the cluster: the keys of nodes and users, and the tokens with which hosts join.
+ *
+ * The enrolled set is a set of records that only grows (Enrolment in cluster.proto): joining two of
+ * them takes whatever either has, and revocation wins. So it can travel in any order, any number of
+ * times, and all nodes end with the same. Who is in it was put there by a node that was; a node that
+ * is revoked is believed no more, and what it enrolled before stays until it is revoked too.
+ *
+ * On the disk, in the state directory's subdirectory `cluster` (0700), everything 0600, replaced by
+ * rename after fsync:
+ *
+ *   node.key     the node's CURVE key pair, Z85, its second line secret
+ *   cluster      id, name, and this node's name
+ *   incarnation  count of starts
+ *   enrolled     the records, one a line
+ *   tokens       those that this node gave out: id, public key of the secret, expiry, uses left
+ *   members      where members were last seen: for the next start
+ *
+ * A token is text: c4pt1- and base64url (no padding) of version, seed address, seed key, 32 bytes of
+ * secret and a checksum. The secret is the seed of a CURVE key pair (crypto_box_seed_keypair): the one
+ * that knows it connects under that key, which is good for Enrol and nothing else. The seed's daemon
+ * keeps only the public half. A use is written down before it is answered.
+ */
+#ifndef C4P_DAEMON_CLUSTER_TRUST_H
+#define C4P_DAEMON_CLUSTER_TRUST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/cluster/swim.h"
+
+#define TRUST_ERROR_SIZE 320
+#define TRUST_MAX_KEYS 8192
+#define TRUST_MAX_TOKENS 64
+#define TRUST_ID_SIZE 16
+#define TRUST_CLUSTER_NAME_MAX 63
+#define TRUST_TOKEN_MAX 512
+#define TRUST_FINGERPRINT_SIZE 17 /* 16 characters of base32 of the key's BLAKE2b, and NUL */
+
+enum key_kind { KEY_NODE = 0, KEY_USER };
+
+struct enrolment {
+    struct node_key key;
+    enum key_kind kind;
+    char name[NODE_NAME_MAX + 1];
+    int64_t since;
+    struct node_key by;
+    bool revoked;
+    int64_t revoked_at;
+    struct node_key revoked_by;
+};
+
+struct trust;
+
+struct trust_identity {
+    struct node_key public_key;
+    uint8_t secret_key[32];
+    uint8_t cluster[TRUST_ID_SIZE];
+    char cluster_name[TRUST_CLUSTER_NAME_MAX + 1];
+    char name[NODE_NAME_MAX + 1];
+};
+
+/* Functions that return 0, or -1 with a sentence in `error` (TRUST_ERROR_SIZE). */
+
+/* Is this state directory that of a node of a cluster? */
+bool trust_exists(const char *state_dir);
+/* Make a cluster, and this node the first one in it. Refused if there is one already. */
+int trust_init(const char *state_dir, const char *cluster_name, const char *node_name, char *error);
+/* NULL with a sentence. Close is NULL-safe. */
+struct trust *trust_open(const char *state_dir, char *error);
+void trust_close(struct trust *trust);
+const struct trust_identity *trust_identity(const struct trust *trust);
+/* The next incarnation, written down. */
+int trust_next_incarnation(struct trust *trust, uint64_t *incarnation, char *error);
+
+/* Who may come in, and as what. */
+enum trust_role { ROLE_STRANGER = 0, ROLE_REVOKED, ROLE_NODE, ROLE_USER, ROLE_JOINER };
+enum trust_role trust_role(const struct trust *trust, const struct node_key *key, int64_t day_ms);
+const struct enrolment *trust_find(const struct trust *trust, const struct node_key *key);
+/* By name, or by the beginning of a fingerprint, of those of a kind. -1: none, or several. */
+int trust_find_named(const struct trust *trust, enum key_kind kind, const char *name,
+                     const struct enrolment **found, char *error);
+size_t trust_count(const struct trust *trust);
+const struct enrolment *trust_at(const struct trust *trust, size_t i);
+/* A hash of the set: equal sets have equal hashes. */
+uint64_t trust_hash(const struct trust *trust);
+
+/* Join a record: 1 if it was news (it is on the disk then), 0 if not, -1 with a sentence. */
+int trust_join(struct trust *trust, const struct enrolment *record, char *error);
+int trust_revoke(struct trust *trust, const struct node_key *key, int64_t day_ms, char *error);
+
+/* Give out a token: its text, with this seed address. */
+int trust_token_create(struct trust *trust, const char *address, uint64_t ttl_ms, uint32_t uses,
+                       int64_t day_ms, char token[TRUST_TOKEN_MAX], char *error);
+/* A joiner under this key wants in as `record`: enrol it, and count the use. */
+int trust_token_use(struct trust *trust, const struct node_key *joiner,
+                    const struct enrolment *record, int64_t day_ms, char *error);
+int trust_token_revoke(struct trust *trust, const char *id, char *error);
+
+/* What a token says: for who joins. */
+struct token {
+    char address[NODE_ADDRESS_MAX + 1];
+    struct node_key seed;
+    struct node_key public_key; /* of the key pair that the secret makes */
+    uint8_t secret_key[32];
+};
+int token_read(const char *text, struct token *token, char *error);
+
+void key_fingerprint(const struct node_key *key, char text[TRUST_FINGERPRINT_SIZE]);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * Reservations: how a job gets its PEs from several nodes. Two pure cores.
+ *
+ * A node keeps a ledger of its PE slots: who holds how many, and until when. Its own jobs hold them
+ * too. A promise to another node is a lease: it ends by itself unless the job is prepared in time or
+ * the lease renewed, so a home that is lost holds up nobody.
+ *
+ * The home of a job asks nodes for PEs, all or nothing. It chooses them by what they gossip: its own
+ * slots first, then as few nodes as possible. If one of them refuses, everything is released and tried
+ * again a random while later, with others if there are; a node that can never run the job (its Python)
+ * is not asked again. One job at a time is in this phase, in the order of the queue (queue.h).
+ */
+#ifndef C4P_DAEMON_JOBS_RESERVE_H
+#define C4P_DAEMON_JOBS_RESERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/cluster/swim.h"
+
+#define RESERVE_LEASE_MS 10000
+#define RESERVE_REASON_SIZE 320
+
+/* ---- the slots of a node ---- */
+
+struct ledger;
+
+/* NULL with errno ENOMEM. Destroy is NULL-safe. */
+struct ledger *ledger_create(uint32_t slots);
+void ledger_destroy(struct ledger *ledger);
+void ledger_resize(struct ledger *ledger, uint32_t slots);
+/* No new promises: the node drains. */
+void ledger_stop(struct ledger *ledger, bool stopped);
+
+/* Promise `pes` slots to a home until `now + lease_ms`; again: renew. -1 with a sentence. */
+int ledger_promise(struct ledger *ledger, const struct node_key *home, uint64_t job,
+                   uint64_t attempt, uint32_t pes, uint32_t lease_ms, int64_t now,
+                   char reason[RESERVE_REASON_SIZE]);
+/* The job's PEs are here: the slots are held until ledger_release(). False: there is no such lease. */
+bool ledger_hold(struct ledger *ledger, const struct node_key *home, uint64_t job, uint64_t attempt,
+                 int64_t now);
+void ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job);
+/* All that a home holds by leases; what runs is for its owner to end. */
+void ledger_forget(struct ledger *ledger, const struct node_key *home);
+/* Slots taken by a job of this node, at once. False: so many are not free. */
+bool ledger_take(struct ledger *ledger, uint64_t job, uint32_t pes);
+/* Leases that are over are dropped; the time of the next one that ends, or -1. */
+int64_t ledger_expire(struct ledger *ledger, int64_t now);
+
+uint32_t ledger_slots(const struct ledger *ledger);
+uint32_t ledger_free(const struct ledger *ledger);
+
+/* ---- the home of a job ---- */
+
+struct reservation;
+
+enum reservation_action_kind {
+    RESERVATION_ASK,     /* Reserve to `node`: `pes` PEs */
+    RESERVATION_RELEASE, /* Release to `node` */
+    RESERVATION_WAKE_AT, /* reservation_tick() at `at` */
+    RESERVATION_DONE,    /* all is promised: `parts` */
+    RESERVATION_FAILED   /* not now: `reason`; it goes back into the queue, to be tried at `at` */
+};
+
+struct reservation_part {
+    struct node_key node;
+    uint32_t pes;
+};
+
+struct reservation_action {
+    enum reservation_action_kind kind;
+    struct node_key node;
+    uint32_t pes;
+    uint64_t attempt;
+    int64_t at;
+    const struct reservation_part *parts; /* this node first, if it has some */
+    size_t count;
+    const char *reason;
+};
+
+/* What a node is known to have at this moment. */
+struct reservation_node {
+    struct node_key node;
+    const char *name;
+    uint32_t pes, pes_free;
+    bool self, draining;
+};
+
+/* A node that can never run this job, and why: kept by the caller for as long as the job waits. */
+struct reservation_unfit {
+    struct node_key node;
+    char name[NODE_NAME_MAX + 1];
+    char reason[RESERVE_REASON_SIZE];
+};
+
+struct reservation_request {
+    uint64_t job, attempt;
+    uint32_t pes; /* 0: as many as this node has free, at least one */
+    const struct reservation_unfit *unfit;
+    size_t unfit_count;
+    uint64_t seed;
+};
+
+/*
+ * Could it start now, by what is known? The reason why not, for people: "waits for 6 PEs: 3 of 4 are
+ * free on 2 nodes", "wants 12 PEs: the cluster has 8 (it starts when a host joins)", and which nodes
+ * cannot run it and why.
+ */
+bool reservation_possible(const struct reservation_request *request,
+                          const struct reservation_node *nodes, size_t count,
+                          char reason[RESERVE_REASON_SIZE]);
+
+/* NULL with errno ENOMEM. Destroy is NULL-safe; it releases nothing. */
+struct reservation *reservation_create(const struct reservation_request *request,
+                                       const struct reservation_node *nodes, size_t count,
+                                       int64_t now);
+void reservation_destroy(struct reservation *reservation);
+void reservation_answer(struct reservation *reservation, const struct node_key *node,
+                        uint64_t attempt, uint32_t pes, bool unfit, const char *reason,
+                        int64_t now);
+void reservation_lost(struct reservation *reservation, const struct node_key *node, int64_t now);
+void reservation_cancel(struct reservation *reservation, int64_t now);
+void reservation_tick(struct reservation *reservation, int64_t now);
+bool reservation_next(struct reservation *reservation, struct reservation_action *action);
+/* The node that was found to be unfit in the last RESERVATION_FAILED, or NULL. */
+const struct reservation_unfit *reservation_unfit(const struct reservation *reservation);
+
+#endif
