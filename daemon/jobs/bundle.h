@@ -8,7 +8,7 @@
  *   bundles/manifests/HASH     bundles/blobs/HASH      bundles/partial/HASH   (still coming)
  *
  * A job that runs where its files are (the manifest's files are at their root with the same content)
- * uses them there. Elsewhere it gets a directory of its own with copies, jobs/ID/work, which goes with
+ * uses them there. Elsewhere it gets a directory of its own with copies (provision.h), which goes with
  * the job: a program may write beside itself without harm to the next one.
  *
  * The cache is limited in bytes and in age; what an open job needs is never evicted. Everything that
