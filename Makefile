@@ -282,7 +282,7 @@ chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
 # Nothing to run is right when a pattern was given: it may be meant for other tests.
 narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
 
-.PHONY: test-unit test-python test-smoke fuzz-c fuzz-python bench-run soak-run random-run
+.PHONY: test-unit test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run random-run
 test-unit: $(UNIT_BIN)
 	@mkdir -p $(RESULTS)
 	@echo "C tests$(VARIANT:%= under %):"
@@ -291,6 +291,12 @@ test-unit: $(UNIT_BIN)
 test-python: all
 	@echo "Python tests:"
 	$(Q)$(if $(wildcard tests/python/test_*.py),$(call pytest,python) $(call chosen,tests/python) \
+		$(narrowed))
+
+# Several hosts, made of namespaces: skipped where that is not possible.
+test-cluster: all
+	@echo "Cluster tests:"
+	$(Q)$(if $(wildcard tests/cluster/test_*.py),$(call pytest,cluster) $(call chosen,tests/cluster) \
 		$(narrowed))
 
 # The extension is instrumented and its interpreter is not: the sanitizer has to be there first.
@@ -383,7 +389,7 @@ DEPS_build := gcc libc6-dev make libzmq3-dev libprotobuf-c-dev protobuf-c-compil
 	libevent-dev libsodium-dev uthash-dev libsqlite3-dev libinih-dev libsystemd-dev \
 	$(if $(filter /usr/bin/python3,$(PYTHON)),python3-dev python3-numpy python3-greenlet \
 	python3-cloudpickle)
-DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev pkg-config groff-base \
+DEPS_test := $(DEPS_build) libcmocka-dev clang libclang-rt-14-dev|libclang-rt-dev pkg-config groff-base iproute2 \
 	python3-pytest python3-pytest-timeout python3-hypothesis python3-ipykernel python3-nbclient
 DEPS_lint := $(DEPS_test) clang-format cppcheck python3-flake8
 deps_done = $(if $(filter no,$(DEPS)),,$(BUILD)/state/deps-$(1))
@@ -415,7 +421,7 @@ demo: ## From nothing to a first run: deps, all, and words counted by chares on 
 		'  all tests:          make test        everything else: make help'
 
 # Every step runs, whatever became of the one before.
-TEST_STEPS := test-unit test-python fuzz asan tsan
+TEST_STEPS := test-unit test-python test-cluster fuzz asan tsan
 test: ## All tests, with a summary; T=pattern narrows
 	+@$(run) deps-test
 	+@$(run) all
