@@ -32,6 +32,8 @@ struct cluster_listener {
                  size_t identity_size, const void *data, size_t size);
     /* A user's key was revoked: whoever came with it is to be cut off. */
     void (*user_revoked)(void *context, const struct node_key *key);
+    /* What cluster_troubles() says, or a figure, is another one. */
+    void (*changed)(void *context);
     void *context;
 };
 
@@ -40,7 +42,7 @@ struct cluster_settings {
     void *zmq;
     const char *listen;    /* tcp://0.0.0.0:7227 */
     const char *advertise; /* host or address that others reach us at; NULL: found out */
-    const char *data;      /* address of the data plane, as others reach it */
+    const char *release;   /* of c4p */
     struct cluster_listener listener;
 };
 
@@ -62,12 +64,32 @@ int cluster_send(struct cluster *cluster, const struct node_key *to, C4p__Peer *
 int cluster_reply_user(struct cluster *cluster, const void *identity, size_t identity_size,
                        const void *data, size_t size);
 
+/* Where the data plane was bound (plane_address()): told to others with the host that they reach. */
+void cluster_set_data(struct cluster *cluster, const char *address);
+/* The configuration says another one; NULL: found out. -1 with a sentence. */
+int cluster_set_advertise(struct cluster *cluster, const char *advertise, char *error);
+/* Somebody was enrolled or revoked through cluster_trust(): the others are told, and who is revoked
+ * is cut off. */
+void cluster_trust_changed(struct cluster *cluster);
+/* Time of day since when a node is in its state; 0: nobody knows it. */
+int64_t cluster_since(const struct cluster *cluster, const struct node_key *key);
+
 /* What we tell of ourselves. */
 struct cluster_load {
     uint32_t pes, pes_free, queued;
     bool draining;
 };
 void cluster_set_load(struct cluster *cluster, const struct cluster_load *load);
+
+struct cluster_figures {
+    uint32_t nodes, nodes_lost; /* that are reached, this one among them; and that are not */
+    uint32_t pes, pes_free;     /* of those that are reached */
+    struct links_figures links;
+    uint64_t refused; /* at the door of either plane */
+};
+struct cluster_figures cluster_figures(const struct cluster *cluster);
+/* What a person should look at: at most `limit` sentences, good until the event loop goes on. */
+size_t cluster_troubles(struct cluster *cluster, const char **sentences, size_t limit);
 
 /* What a command of c4pd asks through the door: fills in the answer, whose strings live until the
  * next call. */

@@ -28,15 +28,26 @@
 struct links;
 struct event_base;
 
+/* Where a message came from; the identity is what links_reply() wants. */
+struct links_origin {
+    struct node_key key;
+    enum trust_role role;
+    const void *identity;
+    size_t identity_size;
+};
+
 struct links_listener {
-    /* A message of a node, or of one that joins (role). `reply` is good during the call. */
-    void (*received)(void *context, const struct node_key *from, enum trust_role role,
-                     const C4p__Peer *message);
+    /* What the key of a sender is worth at this moment: asked for every message. */
+    enum trust_role (*role)(void *context, const struct node_key *key);
+    /* A message of a node, or of one that joins. */
+    void (*received)(void *context, const struct links_origin *from, const C4p__Peer *message);
     /* A frame of a user of another host: for control.c. The identity is what links_reply() wants. */
     void (*user)(void *context, const struct node_key *from, const void *identity,
                  size_t identity_size, const void *data, size_t size);
-    /* The connection to a peer broke. */
+    /* The connection to a peer broke, or could not be made. */
     void (*broke)(void *context, const struct node_key *key);
+    /* A peer does not let us in: it knows nothing of our key, or that it was revoked. */
+    void (*refused)(void *context, const struct node_key *key);
     void *context;
 };
 
@@ -47,6 +58,8 @@ struct links_settings {
     uint64_t incarnation;
     struct links_listener listener;
 };
+
+#define LINKS_DOMAIN "control" /* of its socket, for zap.h */
 
 /* NULL with a sentence (TRUST_ERROR_SIZE). Destroy is NULL-safe; what is queued gets a moment. */
 struct links *links_create(struct event_base *base, const struct links_settings *settings,
@@ -60,10 +73,10 @@ int links_send(struct links *links, const struct node_key *to, const char *addre
 /* Answer on the connection that something came from: to users, and to who joins. -1 with errno. */
 int links_reply(struct links *links, const void *identity, size_t identity_size, const void *data,
                 size_t size);
-/* Close the link to a peer; the next message opens another one. */
+/* Close the link to a peer; the next message opens another one. What is queued is dropped. */
 void links_close(struct links *links, const struct node_key *to);
 
-/* Where a port of 0 was bound to. */
+/* "tcp://0.0.0.0:7227", with the port that was bound. */
 const char *links_address(const struct links *links);
 
 struct links_figures {
