@@ -13,7 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QUEUE_REASON_SIZE 160
+#define QUEUE_REASON_SIZE 320
+
+/* What there is for a job. */
+enum queue_room {
+    QUEUE_TOO_LARGE, /* it cannot start with what there is: others go before it */
+    QUEUE_FULL,      /* it has to wait */
+    QUEUE_ROOM       /* it can be tried */
+};
 
 struct queue;
 

@@ -18,40 +18,60 @@
 #include <stdint.h>
 
 #include "daemon/cluster/swim.h"
+#include "daemon/jobs/queue.h"
 
 #define RESERVE_LEASE_MS 10000
-#define RESERVE_REASON_SIZE 320
+#define RESERVE_MAX_LEASE_MS 60000 /* whatever a home asks for */
+#define RESERVE_REASON_SIZE QUEUE_REASON_SIZE
 
 /* ---- the slots of a node ---- */
 
 struct ledger;
 
+/* `home` NULL is this node. An attempt is newer than another one if its number is higher. */
+
 /* NULL with errno ENOMEM. Destroy is NULL-safe. */
 struct ledger *ledger_create(uint32_t slots);
 void ledger_destroy(struct ledger *ledger);
+/* What is promised or held stays so. */
 void ledger_resize(struct ledger *ledger, uint32_t slots);
-/* No new promises: the node drains. */
+/* No new promises: the node drains. Leases that there are can be renewed. */
 void ledger_stop(struct ledger *ledger, bool stopped);
 
-/* Promise `pes` slots to a home until `now + lease_ms`; again: renew. -1 with a sentence. */
+/* Promise `pes` slots to a home until `now + lease_ms`; the same attempt again renews it, a newer one
+ * takes its place. -1 with a sentence. */
 int ledger_promise(struct ledger *ledger, const struct node_key *home, uint64_t job,
                    uint64_t attempt, uint32_t pes, uint32_t lease_ms, int64_t now,
                    char reason[RESERVE_REASON_SIZE]);
+/* Is there something of this attempt, a lease or held? */
+bool ledger_has(const struct ledger *ledger, const struct node_key *home, uint64_t job,
+                uint64_t attempt);
 /* The job's PEs are here: the slots are held until ledger_release(). False: there is no such lease. */
 bool ledger_hold(struct ledger *ledger, const struct node_key *home, uint64_t job, uint64_t attempt,
                  int64_t now);
+/* The home wants no lease of this attempt or an older one; what is held stays. */
+void ledger_withdraw(struct ledger *ledger, const struct node_key *home, uint64_t job,
+                     uint64_t attempt);
+/* All of a job, leased or held. */
 void ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job);
 /* All that a home holds by leases; what runs is for its owner to end. */
 void ledger_forget(struct ledger *ledger, const struct node_key *home);
-/* Slots taken by a job of this node, at once. False: so many are not free. */
+/* Slots taken by a job of this node, at once. False: so many are not free, or it has some. */
 bool ledger_take(struct ledger *ledger, uint64_t job, uint32_t pes);
 /* Leases that are over are dropped; the time of the next one that ends, or -1. */
 int64_t ledger_expire(struct ledger *ledger, int64_t now);
 
 uint32_t ledger_slots(const struct ledger *ledger);
+uint32_t ledger_used(const struct ledger *ledger);
 uint32_t ledger_free(const struct ledger *ledger);
+uint32_t ledger_guests(const struct ledger *ledger); /* of those used: by other homes */
 
 /* ---- the home of a job ---- */
+
+#define RESERVATION_RESEND_MS 1000   /* no answer: the question was lost */
+#define RESERVATION_PATIENCE_MS 6000 /* no answer at all */
+#define RESERVATION_DELAY_MS 50      /* after the first failure; doubled with each ... */
+#define RESERVATION_MAX_DELAY_MS 3200
 
 struct reservation;
 
@@ -59,8 +79,8 @@ enum reservation_action_kind {
     RESERVATION_ASK,     /* Reserve to `node`: `pes` PEs */
     RESERVATION_RELEASE, /* Release to `node` */
     RESERVATION_WAKE_AT, /* reservation_tick() at `at` */
-    RESERVATION_DONE,    /* all is promised: `parts` */
-    RESERVATION_FAILED   /* not now: `reason`; it goes back into the queue, to be tried at `at` */
+    RESERVATION_DONE,  /* all is promised: `parts`; the leases are renewed until it is destroyed */
+    RESERVATION_FAILED /* not now: `reason`; it goes back into the queue, to be tried at `at` */
 };
 
 struct reservation_part {
@@ -99,27 +119,38 @@ struct reservation_request {
     uint32_t pes; /* 0: as many as this node has free, at least one */
     const struct reservation_unfit *unfit;
     size_t unfit_count;
+    unsigned tries; /* in vain before this one */
     uint64_t seed;
 };
 
+/* What all nodes have together that are neither draining nor unfit; `self` is this one's share. */
+struct reservation_sum {
+    uint32_t nodes, pes, pes_free;
+    uint32_t self_pes, self_free;
+};
+struct reservation_sum reservation_sum(const struct reservation_request *request,
+                                       const struct reservation_node *nodes, size_t count);
+
 /*
  * Could it start now, by what is known? The reason why not, for people: "waits for 6 PEs: 3 of 4 are
- * free on 2 nodes", "wants 12 PEs: the cluster has 8 (it starts when a host joins)", and which nodes
- * cannot run it and why.
+ * free on 2 nodes", "wants 12 PEs: the cluster has 8 on 2 nodes (it starts when a host joins)", and
+ * which nodes cannot run it and why. `alone`: there is no cluster.
  */
-bool reservation_possible(const struct reservation_request *request,
-                          const struct reservation_node *nodes, size_t count,
-                          char reason[RESERVE_REASON_SIZE]);
+enum queue_room reservation_room(const struct reservation_request *request,
+                                 const struct reservation_sum *sum, bool alone,
+                                 char reason[RESERVE_REASON_SIZE]);
 
 /* NULL with errno ENOMEM. Destroy is NULL-safe; it releases nothing. */
 struct reservation *reservation_create(const struct reservation_request *request,
                                        const struct reservation_node *nodes, size_t count,
                                        int64_t now);
 void reservation_destroy(struct reservation *reservation);
+/* An answer; `unfit`: to ask this node again is no use. */
 void reservation_answer(struct reservation *reservation, const struct node_key *node,
                         uint64_t attempt, uint32_t pes, bool unfit, const char *reason,
                         int64_t now);
 void reservation_lost(struct reservation *reservation, const struct node_key *node, int64_t now);
+/* It is not wanted: what was asked for is released. */
 void reservation_cancel(struct reservation *reservation, int64_t now);
 void reservation_tick(struct reservation *reservation, int64_t now);
 bool reservation_next(struct reservation *reservation, struct reservation_action *action);
