@@ -4,60 +4,37 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <limits.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/jobs/feed.h"
 #include "daemon/jobs/launch.h"
+#include "daemon/jobs/local_crew.h"
 #include "daemon/jobs/transcript.h"
 #include "daemon/log.h"
-#include "daemon/router/router.h"
 #include "daemon/words.h"
 #include "proto/clock.h"
 #include "proto/control.h"
-
-#define DEFAULT_REGION_MIN (64ull << 20)
-#define DEFAULT_REGION_MAX (64ull << 30)
+#include "proto/segment.h"
 
 /* Ten years: more is a mistake, and timers count in seconds. */
 #define MAX_TIME_LIMIT_MS (10ull * 366 * 24 * 60 * 60 * 1000)
-
-/* One of a PE's two output pipes, from here. */
-struct source {
-    struct job *job;
-    uint32_t pe;
-    enum output_stream stream;
-    int fd; /* -1: read to its end */
-    bool paused;
-    struct event *readable;
-};
-
-struct pe {
-    pid_t pid; /* 0: not spawned, or reaped */
-    bool gone; /* reaped: what its pipes still hold is all there will be */
-    struct source source[2];
-};
 
 struct job {
     uint64_t id;
     char subject[32]; /* "job 7k2m9x4c", for the log */
     struct job_place place;
     struct job_listener listener;
-    struct launch launch;
     struct job_life life;
-    struct router *router;
+    struct crew *crews[JOB_MAX_NODES]; /* by their nodes: in the order of their PEs */
+    uint32_t nodes, launched;          /* crews, and those whose PEs are all spawned */
+    uint32_t epoch;
     struct output *output;
     struct transcript *transcript; /* borrowed */
-    struct feed feed;
     struct event *life_timer, *output_timer, *limit_timer;
-    struct pe *pes;
     uint64_t time_limit_ms;
     bool finished;    /* whoever does not keep up is not waited for */
     bool over, ended; /* no PE is left; the listener has been told */
@@ -71,9 +48,14 @@ static void job_pump(struct job *job);
 
 static void signal_all(struct job *job, int number)
 {
-    for (uint32_t pe = 0; pe < job->life.pes; pe++)
-        if (job->pes[pe].pid > 0 && kill(-job->pes[pe].pid, number) != 0)
-            kill(job->pes[pe].pid, number);
+    for (uint32_t node = 0; node < job->nodes; node++)
+        crew_signal(job->crews[node], number);
+}
+
+static void stop_pes(struct job *job, uint32_t except)
+{
+    for (uint32_t node = 0; node < job->nodes; node++)
+        crew_stop_pes(job->crews[node], except);
 }
 
 static void timer_set(struct event *timer, int64_t at)
@@ -103,7 +85,6 @@ static void job_over(struct job *job)
     event_del(job->life_timer);
     event_del(job->limit_timer);
     output_settle_all(job->output);
-    feed_close(&job->feed);
     job_pump(job);
 }
 
@@ -114,7 +95,7 @@ static void action_perform(struct job *job, const struct life_action *action)
         state_changed(job, action);
         break;
     case LIFE_TELL_STOP:
-        router_stop_pes(job->router, action->pe);
+        stop_pes(job, action->pe);
         break;
     case LIFE_SIGNAL:
         signal_all(job, action->signal);
@@ -161,102 +142,19 @@ static void job_on_limit_timer(evutil_socket_t fd, short what, void *argument)
 
 /* ---- output ---- */
 
-static void source_close(struct source *source)
-{
-    if (source->readable != NULL)
-        event_free(source->readable);
-    source->readable = NULL;
-    if (source->fd >= 0)
-        close(source->fd);
-    source->fd = -1;
-    source->paused = false;
-}
-
-/*
- * Read once. True if there may be more: not at the end, nor short of room,
- * nor (for now) of bytes.
- */
-static bool source_read(struct source *source)
-{
-    struct job *job = source->job;
-    size_t room;
-    char *buffer = output_room(job->output, source->pe, source->stream, &room);
-    ssize_t rc;
-
-    if (room == 0) {
-        event_del(source->readable);
-        source->paused = true;
-        return false;
-    }
-    rc = read(source->fd, buffer, room);
-    if (rc > 0) {
-        output_filled(job->output, source->pe, source->stream, (size_t)rc, clock_ms());
-        return true;
-    }
-    if (rc < 0 && (errno == EINTR || (errno == EAGAIN && !job->pes[source->pe].gone)))
-        return errno == EINTR;
-    source_close(source);
-    output_ended(job->output, source->pe, source->stream);
-    return false;
-}
-
-static void source_drain(struct source *source)
-{
-    while (source->fd >= 0 && source_read(source))
-        continue;
-}
-
-static void source_on_readable(evutil_socket_t fd, short what, void *argument)
-{
-    struct source *source = argument;
-
-    (void)fd;
-    (void)what;
-    source_read(source);
-    job_pump(source->job);
-}
-
-/* A paused source goes on once there is room. One of a dead PE gets no more events: read it here. */
-static void source_resume(struct source *source)
-{
-    size_t room;
-
-    output_room(source->job->output, source->pe, source->stream, &room);
-    if (room == 0)
-        return;
-    source->paused = false;
-    if (source->job->pes[source->pe].gone)
-        source_drain(source);
-    else
-        event_add(source->readable, NULL);
-}
-
-/* The PE's standard error up to now is known: is it what PE 0 said? */
-static void pe_settle(struct job *job, uint32_t pe)
-{
-    source_drain(&job->pes[pe].source[OUTPUT_STDERR]);
-    output_settle(job->output, pe);
-}
-
-static bool sources_resume(struct job *job)
+static bool crews_resume(struct job *job)
 {
     bool any = false;
 
-    for (uint32_t i = 0; i < 2 * job->life.pes; i++) {
-        struct source *source = &job->pes[i / 2].source[i % 2];
-
-        if (!source->paused)
-            continue;
-        source_resume(source);
-        any = any || !source->paused;
-    }
+    for (uint32_t node = 0; node < job->nodes; node++)
+        any = crew_resume(job->crews[node]) || any;
     return any;
 }
 
-static bool sources_closed(const struct job *job)
+static bool crews_quiet(const struct job *job)
 {
-    for (uint32_t i = 0; i < 2 * job->life.pes; i++)
-        if (job->pes[i / 2].source[i % 2].fd >= 0)
+    for (uint32_t node = 0; node < job->nodes; node++)
+        if (!crew_quiet(job->crews[node]))
             return false;
     return true;
 }
@@ -299,7 +197,7 @@ static void job_pump(struct job *job)
             transcript_append(job->transcript, &piece);
             fresh = true;
         }
-    } while (sources_resume(job) && flows);
+    } while (crews_resume(job) && flows);
     if (fresh)
         job->listener.output(job->listener.context, job->id);
     if (!flows)
@@ -307,7 +205,7 @@ static void job_pump(struct job *job)
     deadline = output_deadline(job->output);
     if (deadline >= 0)
         timer_set(job->output_timer, deadline);
-    else if (job->over && sources_closed(job))
+    else if (job->over && crews_quiet(job))
         job_tell_ended(job);
 }
 
@@ -318,16 +216,47 @@ static void job_on_output_timer(evutil_socket_t fd, short what, void *argument)
     job_pump(argument);
 }
 
-/* ---- what the router hears ---- */
+/* ---- what the crews tell ---- */
+
+static void on_pe_spawned(void *context, uint32_t pe)
+{
+    job_event(context, &(struct life_event){.kind = LIFE_PE_SPAWNED, .pe = pe});
+}
+
+static void on_spawned(void *context, struct crew *crew)
+{
+    struct job *job = context;
+
+    (void)crew;
+    if (++job->launched < job->nodes)
+        return;
+    if (job->time_limit_ms != 0)
+        timer_set(job->limit_timer, clock_ms() + (int64_t)job->time_limit_ms);
+    job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_SPAWNED});
+}
+
+static void on_spawn_failed(void *context, const char *why)
+{
+    job_event(context, &(struct life_event){.kind = LIFE_SPAWN_FAILED, .text = why});
+}
 
 static void on_started(void *context, uint32_t pe)
 {
     struct job *job = context;
 
-    if (pe >= job->life.pes || job->life.pe[pe] != PE_SPAWNED)
-        return;
-    pe_settle(job, pe);
+    output_settle(job->output, pe);
     job_event(job, &(struct life_event){.kind = LIFE_PE_STARTED, .pe = pe});
+    job_pump(job);
+}
+
+static void on_died(void *context, uint32_t pe, const char *host, int code, int number)
+{
+    struct job *job = context;
+
+    output_settle(job->output, pe);
+    job_event(job,
+              &(struct life_event){
+                  .kind = LIFE_PE_DIED, .pe = pe, .text = host, .code = code, .signal = number});
     job_pump(job);
 }
 
@@ -364,51 +293,33 @@ static void on_input_credit(void *context, uint32_t bytes, bool closed)
     job->listener.input_credit(job->listener.context, job->id, bytes, closed);
 }
 
+static char *on_room(void *context, uint32_t pe, enum output_stream stream, size_t *room)
+{
+    struct job *job = context;
+
+    return output_room(job->output, pe, stream, room);
+}
+
+static void on_filled(void *context, uint32_t pe, enum output_stream stream, size_t size)
+{
+    struct job *job = context;
+
+    output_filled(job->output, pe, stream, size, clock_ms());
+}
+
+static void on_stream_ended(void *context, uint32_t pe, enum output_stream stream)
+{
+    struct job *job = context;
+
+    output_ended(job->output, pe, stream);
+}
+
+static void on_pump(void *context)
+{
+    job_pump(context);
+}
+
 /* ---- making it ---- */
-
-static uint32_t cores_count(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 1)
-        return 1;
-    return (uint32_t)CPU_COUNT(&set);
-}
-
-/* Half the machine's memory, shared by all endpoints that send: what is not used costs nothing. */
-static uint64_t region_size_default(uint32_t pes)
-{
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t size = memory / 2 / (pes + 1);
-
-    if (size < DEFAULT_REGION_MIN)
-        size = DEFAULT_REGION_MIN;
-    if (size > DEFAULT_REGION_MAX)
-        size = DEFAULT_REGION_MAX;
-    return size / SEGMENT_REGION_ALIGN * SEGMENT_REGION_ALIGN;
-}
-
-static int router_make(struct job *job, uint64_t region_size, char error[JOB_ERROR_SIZE])
-{
-    const struct router_listener listener = {on_started, on_exited, on_corrupted, job};
-    struct segment_geometry geometry = {
-        .pes = job->life.pes,
-        .local_pes = job->life.pes,
-        .nodes = 1,
-        .cores = cores_count(),
-        .region_size = region_size ? region_size : region_size_default(job->life.pes),
-    };
-
-    if (getrandom(&geometry.epoch, sizeof(geometry.epoch), 0) != sizeof(geometry.epoch))
-        geometry.epoch = (uint32_t)clock_ms();
-    job->router = router_create(job->place.base, &geometry, &listener);
-    if (job->router == NULL)
-        snprintf(error, JOB_ERROR_SIZE,
-                 "cannot make the job's shared segment of %llu MiB: %s "
-                 "(--segment-size sets what each PE gets of it)",
-                 (unsigned long long)(geometry.size >> 20), strerror(errno));
-    return job->router == NULL ? -1 : 0;
-}
 
 int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
 {
@@ -446,28 +357,57 @@ int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
 static int job_parts_make(struct job *job, const struct job_request *request,
                           char error[JOB_ERROR_SIZE])
 {
-    if (job_check(request, error) != 0 ||
-        launch_init(&job->launch, request, &job->place, error) != 0)
-        return -1;
     job->time_limit_ms = request->time_limit_ms;
-    job->pes = calloc(request->pes, sizeof(*job->pes));
     job->output = output_create(request->pes);
     job->life_timer = evtimer_new(job->place.base, job_on_life_timer, job);
     job->output_timer = evtimer_new(job->place.base, job_on_output_timer, job);
     job->limit_timer = evtimer_new(job->place.base, job_on_limit_timer, job);
-    if (job->pes == NULL || job->output == NULL || job->life_timer == NULL ||
-        job->output_timer == NULL || job->limit_timer == NULL ||
-        life_init(&job->life, request->pes, request->queued) != 0) {
+    if (job->output == NULL || job->life_timer == NULL || job->output_timer == NULL ||
+        job->limit_timer == NULL || life_init(&job->life, request->pes, request->queued) != 0) {
         snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
         return -1;
     }
-    for (uint32_t i = 0; i < 2 * request->pes; i++)
-        job->pes[i / 2].source[i % 2] = (struct source){
-            .job = job, .pe = i / 2, .stream = (enum output_stream)(i % 2), .fd = -1};
     /* It has waited in the queue; what happens to it here begins with its turn. */
     life_input(&job->life, &(struct life_event){.kind = LIFE_STEP, .step = JOB_ADMITTED},
                request->queued);
-    return router_make(job, request->region_size, error);
+    if (getrandom(&job->epoch, sizeof(job->epoch), 0) != sizeof(job->epoch))
+        job->epoch = (uint32_t)clock_ms();
+    return 0;
+}
+
+static int crews_make(struct job *job, const struct job_request *request,
+                      char error[JOB_ERROR_SIZE])
+{
+    const struct crew_listener listener = {
+        .pe_spawned = on_pe_spawned,
+        .spawned = on_spawned,
+        .spawn_failed = on_spawn_failed,
+        .started = on_started,
+        .died = on_died,
+        .exited = on_exited,
+        .corrupted = on_corrupted,
+        .room = on_room,
+        .filled = on_filled,
+        .ended = on_stream_ended,
+        .pump = on_pump,
+        .input_credit = on_input_credit,
+        .context = job,
+    };
+    const struct crew_settings settings = {
+        .subject = job->subject,
+        .request = request,
+        .place = &job->place,
+        .epoch = job->epoch,
+        .nodes = 1,
+        .pes = request->pes,
+        .listener = listener,
+    };
+
+    job->crews[0] = local_crew_create(&settings, error);
+    if (job->crews[0] == NULL)
+        return -1;
+    job->nodes = 1;
+    return 0;
 }
 
 struct job *job_create(uint64_t id, const struct job_request *request,
@@ -485,10 +425,10 @@ struct job *job_create(uint64_t id, const struct job_request *request,
     job->place = *place;
     job->listener = *listener;
     job->transcript = transcript;
-    job->feed.fd = -1;
     control_id_format(id, text);
     snprintf(job->subject, sizeof(job->subject), "job %s", text);
-    if (job_parts_make(job, request, error) != 0) {
+    if (job_check(request, error) != 0 || job_parts_make(job, request, error) != 0 ||
+        crews_make(job, request, error) != 0) {
         job_destroy(job);
         return NULL;
     }
@@ -499,82 +439,30 @@ void job_destroy(struct job *job)
 {
     if (job == NULL)
         return;
-    for (uint32_t pe = 0; job->pes != NULL && pe < job->life.pes; pe++) {
-        if (job->pes[pe].pid > 0) {
-            kill(-job->pes[pe].pid, SIGKILL);
-            while (waitpid(job->pes[pe].pid, NULL, 0) < 0 && errno == EINTR)
-                continue;
-        }
-        source_close(&job->pes[pe].source[OUTPUT_STDOUT]);
-        source_close(&job->pes[pe].source[OUTPUT_STDERR]);
-    }
-    feed_close(&job->feed);
+    for (uint32_t node = 0; node < job->nodes; node++)
+        crew_destroy(job->crews[node]);
     if (job->life_timer != NULL)
         event_free(job->life_timer);
     if (job->output_timer != NULL)
         event_free(job->output_timer);
     if (job->limit_timer != NULL)
         event_free(job->limit_timer);
-    router_destroy(job->router);
     output_destroy(job->output);
-    launch_free(&job->launch);
     life_free(&job->life);
-    free(job->pes);
     free(job->text);
     free(job);
 }
 
 /* ---- starting ---- */
 
-static int source_open(struct source *source, int fd)
-{
-    source->fd = fd;
-    source->readable =
-        event_new(source->job->place.base, fd, EV_READ | EV_PERSIST, source_on_readable, source);
-    if (source->readable != NULL && event_add(source->readable, NULL) == 0)
-        return 0;
-    return -1;
-}
-
-static int pe_start(struct job *job, uint32_t pe, char error[JOB_ERROR_SIZE])
-{
-    struct launch_streams streams;
-    pid_t pid = launch_pe(&job->launch, pe, router_segment_fd(job->router),
-                          router_wake_fd(job->router), &streams, error);
-    int rc = 0;
-
-    if (pid < 0)
-        return -1;
-    job->pes[pe].pid = pid;
-    job_event(job, &(struct life_event){.kind = LIFE_PE_SPAWNED, .pe = pe});
-    if (streams.in >= 0)
-        rc = feed_open(&job->feed, job->place.base, streams.in, on_input_credit, job);
-    rc |= source_open(&job->pes[pe].source[OUTPUT_STDOUT], streams.out);
-    rc |= source_open(&job->pes[pe].source[OUTPUT_STDERR], streams.err);
-    if (rc != 0)
-        snprintf(error, JOB_ERROR_SIZE, "cannot watch PE %u: out of memory", pe);
-    return rc;
-}
-
 void job_start(struct job *job)
 {
     static const enum job_event steps[] = {JOB_CHOSEN, JOB_RESERVED};
-    char error[JOB_ERROR_SIZE];
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++)
         job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = steps[i]});
-    for (uint32_t pe = 0; pe < job->life.pes; pe++)
-        if (pe_start(job, pe, error) != 0) {
-            job_event(job, &(struct life_event){.kind = LIFE_SPAWN_FAILED, .text = error});
-            return;
-        }
-    if (job->time_limit_ms != 0)
-        timer_set(job->limit_timer, clock_ms() + (int64_t)job->time_limit_ms);
-    job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_SPAWNED});
-    if (job->feed.fd >= 0)
-        on_input_credit(job, sizeof(job->feed.buffer), false);
-    else
-        on_input_credit(job, 0, true);
+    for (uint32_t node = 0; node < job->nodes && !job->life.decided; node++)
+        crew_launch(job->crews[node]);
 }
 
 void job_resume(struct job *job)
@@ -584,13 +472,12 @@ void job_resume(struct job *job)
 
 int job_input(struct job *job, const void *data, size_t size, bool eof)
 {
-    return feed_put(&job->feed, data, size, eof);
+    return crew_input(job->crews[0], data, size, eof);
 }
 
 uint32_t job_input_room(const struct job *job, bool *closed)
 {
-    *closed = job->feed.fd < 0 || job->feed.eof;
-    return *closed ? 0 : (uint32_t)sizeof(job->feed.buffer) - job->feed.size;
+    return crew_input_room(job->crews[0], closed);
 }
 
 bool job_lives(const struct job *job)
@@ -600,7 +487,7 @@ bool job_lives(const struct job *job)
 
 struct router *job_router(struct job *job)
 {
-    return job->router;
+    return local_crew_router(job->crews[0]);
 }
 
 /* ---- the end ---- */
@@ -619,50 +506,17 @@ void job_finish(struct job *job, const char *why)
 {
     job->finished = true;
     job_cancel(job, true, why);
-    for (uint32_t pe = 0; pe < job->life.pes; pe++)
-        if (job->pes[pe].pid > 0)
-            job_child_died(job, job->pes[pe].pid); /* waits for it */
+    for (uint32_t node = 0; node < job->nodes; node++)
+        crew_finish(job->crews[node]);
     job_pump(job);
     if (!job->ended)
         job_tell_ended(job);
 }
 
-/* ---- deaths ---- */
-
-static struct pe *pe_of_pid(struct job *job, pid_t pid)
-{
-    for (uint32_t pe = 0; pe < job->life.pes; pe++)
-        if (job->pes[pe].pid == pid)
-            return &job->pes[pe];
-    return NULL;
-}
-
 bool job_child_died(struct job *job, pid_t pid)
 {
-    struct pe *pe = pe_of_pid(job, pid);
-    struct life_event event = {.kind = LIFE_PE_DIED, .text = job->place.host};
-    int status = 0;
-
-    if (pe == NULL)
-        return false;
-    /* While it is a zombie its number is nobody else's: whatever it left behind in its group goes. */
-    kill(-pid, SIGKILL);
-    if (waitpid(pid, &status, 0) != pid)
-        return false;
-    pe->pid = 0;
-    pe->gone = true;
-    event.pe = (uint32_t)(pe - job->pes);
-    event.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-    event.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    log_write(LOG_DEBUG, job->subject, "PE %u ended, %s %d", event.pe,
-              event.signal ? "signal" : "code", event.signal ? event.signal : event.code);
-
-    /* Its last words: messages and output. It may have died before it woke their receivers. */
-    router_wake_pes(job->router);
-    router_drain(job->router);
-    source_drain(&pe->source[OUTPUT_STDOUT]);
-    pe_settle(job, event.pe);
-    job_event(job, &event);
-    job_pump(job);
-    return true;
+    for (uint32_t node = 0; node < job->nodes; node++)
+        if (crew_child_died(job->crews[node], pid))
+            return true;
+    return false;
 }

@@ -24,6 +24,8 @@ struct job;
 struct router;
 struct transcript;
 
+#define JOB_MAX_NODES 256
+
 /* What a client asks for; the arrays end with NULL. All of it is borrowed during job_create(). */
 struct job_request {
     char *const *argv;
