@@ -319,7 +319,7 @@ static int segment_make(struct c4p_bridge *bridge, const struct bridge_job *job)
     };
     const struct stream_owner owner = {on_next, on_sent, on_begin, on_end, bridge};
 
-    if (segment_create(segment, &geometry) != 0)
+    if (segment_create(segment, &geometry, NULL) != 0)
         return -1;
     segment->router_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     bridge->region = region_create(segment, segment_router_slot(segment));

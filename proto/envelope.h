@@ -52,6 +52,11 @@ enum c4p_kind {
     C4P_STARTED,      /* PE to router: charm.start() was reached */
     C4P_EXIT, /* PE to router: end the job with code `sequence`; body: UTF-8 text for stderr */
     C4P_STOP, /* router to PE: flush and leave */
+    /* Of jobs on several nodes. */
+    C4P_NODE_PART, /* a node's part of reduction `sequence` that only a PE can combine; args, tail */
+    C4P_IDLE, /* all PEs of a node sleep: to its router, and by that to node 0, with counters */
+    C4P_WAVE, /* node 0 asks for a node's counters, and is answered (C4P_RETURN) */
+    C4P_MARK, /* here, a multicast takes its place that comes along the tree; or: it has come */
     C4P_KINDS
 };
 
@@ -62,7 +67,9 @@ enum c4p_flags {
     C4P_KEYWORDS = 1 << 2,  /* one more argument follows: a dict of keyword arguments */
     C4P_EXCEPTION = 1 << 3, /* the body is an exception that was raised */
     C4P_EMPTY = 1 << 4,     /* an empty reduction: no value in the body */
-    C4P_FLAGS_ALL = (1 << 5) - 1
+    /* To the router, and between routers: for PEs index[0] .. index[0] + index[1] - 1 of other nodes. */
+    C4P_MULTICAST = 1 << 5,
+    C4P_FLAGS_ALL = (1 << 6) - 1
 };
 
 struct c4p_envelope {

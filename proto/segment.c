@@ -16,14 +16,16 @@ int geometry_complete(struct segment_geometry *g)
 
     if (g->local_pes > SEGMENT_MAX_PES || g->pes == 0 || g->pes < g->local_pes ||
         g->pes >= C4P_ROUTER || g->first_pe > g->pes - g->local_pes || g->nodes == 0 ||
-        g->node >= g->nodes || g->region_size < SEGMENT_MIN_REGION ||
-        g->region_size > SEGMENT_MAX_REGION || g->region_size % SEGMENT_REGION_ALIGN != 0) {
+        g->nodes > SEGMENT_MAX_NODES || g->node >= g->nodes ||
+        g->region_size < SEGMENT_MIN_REGION || g->region_size > SEGMENT_MAX_REGION ||
+        g->region_size % SEGMENT_REGION_ALIGN != 0) {
         errno = EINVAL;
         return -1;
     }
     g->slots = g->local_pes + 1 + SEGMENT_CLIENT_SLOTS;
     control = SEGMENT_ENDPOINTS_OFFSET + (uint64_t)g->slots * sizeof(struct segment_endpoint) +
-              SEGMENT_BUCKETS * sizeof(struct segment_bucket);
+              SEGMENT_BUCKETS * sizeof(struct segment_bucket) +
+              (g->nodes > 1 ? g->nodes * sizeof(uint32_t) : 0);
     g->regions = (control + SEGMENT_REGION_ALIGN - 1) / SEGMENT_REGION_ALIGN * SEGMENT_REGION_ALIGN;
     g->size = g->regions + g->slots * g->region_size;
     return 0;
@@ -41,7 +43,21 @@ static int segment_mmap(struct segment *segment, size_t size)
     return 0;
 }
 
-int segment_create(struct segment *segment, struct segment_geometry *geometry)
+/* Does the table of first PEs agree with what the geometry says of this node? */
+static bool first_pes_valid(const struct segment_geometry *g, const uint32_t *first_pes)
+{
+    if (g->nodes == 1)
+        return true;
+    if (first_pes == NULL || first_pes[0] != 0 || first_pes[g->node] != g->first_pe)
+        return false;
+    for (uint32_t i = 1; i < g->nodes; i++)
+        if (first_pes[i] < first_pes[i - 1] || first_pes[i] > g->pes)
+            return false;
+    return (g->node + 1 < g->nodes ? first_pes[g->node + 1] : g->pes) == g->first_pe + g->local_pes;
+}
+
+int segment_create(struct segment *segment, struct segment_geometry *geometry,
+                   const uint32_t *first_pes)
 {
     struct segment_header *header;
     int saved;
@@ -50,6 +66,10 @@ int segment_create(struct segment *segment, struct segment_geometry *geometry)
     segment->fd = segment->router_wake = -1;
     if (geometry_complete(geometry) != 0)
         return -1;
+    if (!first_pes_valid(geometry, first_pes)) {
+        errno = EINVAL;
+        return -1;
+    }
     segment->fd = memfd_create("c4p-segment", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (segment->fd < 0)
         return -1;
@@ -68,6 +88,8 @@ int segment_create(struct segment *segment, struct segment_geometry *geometry)
     header->version = SEGMENT_VERSION;
     header->header_size = sizeof(*header);
     header->geometry = *geometry;
+    if (geometry->nodes > 1)
+        memcpy(segment_first_pes(segment), first_pes, geometry->nodes * sizeof(*first_pes));
     return 0;
 }
 

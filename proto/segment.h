@@ -7,9 +7,10 @@
  *   0            struct segment_header      geometry; written once, before anybody else maps it
  *   4 KiB        struct segment_endpoint[]  one slot of 256 bytes for each local endpoint
  *   ...          struct segment_bucket[]    the meeting table of reductions (meeting.h)
+ *   ...          uint32_t[nodes]            the first PE of each node, if there are several nodes
  *   regions      one region for each slot, of region_size bytes, 2 MiB aligned
  *
- * Slots 0 .. local_pes-1 are the PEs first_pe .. on this node, slot local_pes
+ * Slots 0 .. local_pes-1 are the PEs first_pe .. of this node, slot local_pes
  * is the node's router (c4pd), the rest are places for clients that map the
  * segment. Client c of the job sits in place c % SEGMENT_CLIENT_SLOTS; numbers
  * are never used again, so what was meant for somebody who sat there before is
@@ -35,9 +36,10 @@
 #include "proto/envelope.h"
 
 #define SEGMENT_MAGIC 0x0047455350344301u /* "\x01C4PSEG\0" */
-#define SEGMENT_VERSION 1
+#define SEGMENT_VERSION 2
 #define SEGMENT_CLIENT_SLOTS 15
-#define SEGMENT_MAX_PES 1024
+#define SEGMENT_MAX_PES 1024 /* of a node */
+#define SEGMENT_MAX_NODES 1024
 #define SEGMENT_BUCKETS 1024
 #define SEGMENT_ENDPOINTS_OFFSET 4096
 #define SEGMENT_REGION_ALIGN (2u << 20)
@@ -110,6 +112,8 @@ struct segment_header {
     struct segment_geometry geometry;
     /* endpoints of this node that are neither asleep nor absent: decides whether spinning pays */
     _Alignas(CACHE_LINE) _Atomic uint32_t awake;
+    /* 1: the router was told that all PEs sleep, and has not looked at their counters since */
+    _Atomic uint32_t idle_told;
 };
 
 /* A mapping of a segment, private to its process. */
@@ -121,10 +125,13 @@ struct segment {
 };
 
 /*
- * Make a segment. Fills in geometry->slots, regions and size. Returns 0, or -1
- * with errno (EINVAL: a count or size out of range; else from the system).
+ * Make a segment. Fills in geometry->slots, regions and size. `first_pes`: the first PE of each of
+ * the job's nodes, in ascending order from 0, or NULL if there is one node; a node without PEs has
+ * the number of the next one. Returns 0, or -1 with errno (EINVAL: a count or size out of range;
+ * else from the system).
  */
-int segment_create(struct segment *segment, struct segment_geometry *geometry);
+int segment_create(struct segment *segment, struct segment_geometry *geometry,
+                   const uint32_t *first_pes);
 
 /* Map an existing one. -1 with errno EBADMSG when it is no segment of this version. Takes fd over. */
 int segment_map(struct segment *segment, int fd, int router_wake);
@@ -151,7 +158,13 @@ static inline struct segment_bucket *segment_buckets(const struct segment *segme
     return (struct segment_bucket *)(void *)(segment_endpoint(segment, segment->geometry.slots));
 }
 
-/* Where client `endpoint` sits, or sat. */
+/* The first PE of each node; anybody may write there, so a peer that trusts nobody has its own. */
+static inline uint32_t *segment_first_pes(const struct segment *segment)
+{
+    return (uint32_t *)(void *)(segment_buckets(segment) + SEGMENT_BUCKETS);
+}
+
+/* Where client `endpoint` sits, or sat: on node 0. */
 static inline uint32_t segment_client_slot(const struct segment *segment, uint32_t endpoint)
 {
     return segment->geometry.local_pes + 1 +
@@ -167,7 +180,7 @@ static inline uint32_t segment_slot(const struct segment *segment, uint32_t endp
         return endpoint - g->first_pe;
     if ((endpoint & C4P_ENDPOINT_CLASS) == C4P_ROUTER)
         return g->local_pes; /* every router is reached through the own one */
-    if ((endpoint & C4P_ENDPOINT_CLASS) == C4P_CLIENT)
+    if ((endpoint & C4P_ENDPOINT_CLASS) == C4P_CLIENT && g->node == 0)
         return segment_client_slot(segment, endpoint);
     return g->slots;
 }

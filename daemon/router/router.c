@@ -82,7 +82,7 @@ struct router *router_create(struct event_base *base, struct segment_geometry *g
     if (router == NULL)
         return NULL;
     router->listener = *listener;
-    if (segment_create(&router->segment, geometry) != 0) {
+    if (segment_create(&router->segment, geometry, NULL) != 0) {
         free(router);
         return NULL;
     }

@@ -1,5 +1,6 @@
 """The runtime as programs see it: the object `charm`."""
 
+import bisect
 import sys
 import time
 
@@ -291,21 +292,23 @@ class Charm:
         return self._pes
 
     def myHost(self):
-        """Number of the host that this PE is on."""
-        return 0
+        """Number of the host that this PE is on; of a client's session, the first one."""
+        return self.getPeHost(self._pe) if 0 <= self._pe < self._pes else 0
 
     def numHosts(self):
         """Number of hosts that the program runs on."""
-        return 1
+        return len(_c4py.hosts())
 
     def getHostPes(self, host):
         """The list of PEs on a host."""
         self._check_host(host)
-        return list(range(self._pes))
+        bounds = _c4py.hosts() + [self._pes]
+        return list(range(bounds[host], bounds[host + 1]))
 
     def getHostFirstPe(self, host):
         """The first PE on a host."""
-        return self.getHostPes(host)[0]
+        self._check_host(host)
+        return _c4py.hosts()[host]
 
     def getHostNumPes(self, host):
         """How many PEs are on a host."""
@@ -314,12 +317,11 @@ class Charm:
     def getPeHost(self, pe):
         """The host that a PE is on."""
         self._check_pe(pe)
-        return 0
+        return bisect.bisect_right(_c4py.hosts(), pe) - 1
 
     def getPeHostRank(self, pe):
         """Position of a PE among those of its host."""
-        self._check_pe(pe)
-        return pe
+        return pe - self.getHostFirstPe(self.getPeHost(pe))
 
     def _check_host(self, host):
         if not 0 <= host < self.numHosts():

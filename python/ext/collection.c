@@ -11,43 +11,21 @@ struct collection *collection_find(uint64_t id)
     return table_get(&rt.collections, id);
 }
 
-/* Block placement: flattened row-major in contiguous blocks, the first total % P PEs one more. */
-static uint64_t block_first(uint64_t total, uint32_t pe)
-{
-    uint64_t each = total / rt.pes, rest = total % rt.pes;
-
-    return pe * each + (pe < rest ? pe : rest);
-}
-
 uint32_t collection_pe(const struct collection *collection, uint64_t flat)
 {
-    uint64_t each, rest;
-
     if (collection->placement == PLACE_ON)
         return collection->on_pe;
     if (collection->placement == PLACE_EACH)
         return (uint32_t)flat;
-    each = collection->total / rt.pes;
-    rest = collection->total % rt.pes;
-    if (flat < rest * (each + 1))
-        return (uint32_t)(flat / (each + 1));
-    return (uint32_t)(rest + (flat - rest * (each + 1)) / each);
+    return placement_block_pe(collection->total, rt.pes, flat);
 }
 
 void collection_participants(const struct collection *collection, uint32_t *first, uint32_t *pes)
 {
-    *first = 0;
-    switch (collection->placement) {
-    case PLACE_ON:
-        *first = collection->on_pe;
-        *pes = 1;
-        break;
-    case PLACE_EACH:
-        *pes = rt.pes;
-        break;
-    default:
-        *pes = collection->total < rt.pes ? (uint32_t)collection->total : rt.pes;
-    }
+    bool one = collection->placement == PLACE_ON;
+
+    *first = one ? collection->on_pe : 0;
+    *pes = one ? 1 : placement_pes(collection->placement, collection->total, rt.pes);
 }
 
 int64_t collection_flat(const struct collection *collection, const int32_t *index, unsigned ndims)
@@ -124,8 +102,9 @@ static void collection_place(struct collection *collection)
         collection->count = collection->on_pe == rt.pe ? collection->total : 0;
         break;
     default:
-        collection->first = block_first(collection->total, rt.pe);
-        collection->count = block_first(collection->total, rt.pe + 1) - collection->first;
+        collection->first = placement_block_first(collection->total, rt.pes, rt.pe);
+        collection->count =
+            placement_block_first(collection->total, rt.pes, rt.pe + 1) - collection->first;
     }
 }
 

@@ -8,21 +8,8 @@
 #ifndef C4P_EXT_COMBINE_H
 #define C4P_EXT_COMBINE_H
 
+#include "proto/tail.h"
 #include "python/ext/runtime.h"
-
-enum reducer_op {
-    OP_NOP,
-    OP_SUM,
-    OP_PRODUCT,
-    OP_MAX,
-    OP_MIN,
-    OP_AND,
-    OP_OR,
-    OP_XOR,
-    OP_GATHER,
-    OP_CUSTOM,
-    OP_COUNT
-};
 
 /* A reducer as contributions name it: an attribute of Reducer. */
 typedef struct {

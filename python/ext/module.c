@@ -195,6 +195,31 @@ static PyObject *module_attach(PyObject *self, PyObject *args)
     return Py_BuildValue("(II)", rt.pe, rt.pes);
 }
 
+/* The first PE of each host that has PEs. */
+static PyObject *module_hosts(PyObject *self, PyObject *unused)
+{
+    const struct segment_geometry *geometry = &rt.segment.geometry;
+    PyObject *list;
+
+    (void)self;
+    (void)unused;
+    if (!rt.attached || geometry->nodes == 1)
+        return Py_BuildValue("[i]", 0);
+    list = PyList_New(0);
+    for (uint32_t i = 0; list != NULL && i < geometry->nodes; i++) {
+        const uint32_t *first = segment_first_pes(&rt.segment) + i;
+        PyObject *item;
+
+        if (first[0] == (i + 1 < geometry->nodes ? first[1] : geometry->pes))
+            continue; /* a home that has no PE */
+        item = PyLong_FromUnsignedLong(first[0]);
+        if (item == NULL || PyList_Append(list, item) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
 /* Everything is registered: from now on messages may be sent. */
 static PyObject *module_begin(PyObject *self, PyObject *unused)
 {
@@ -510,6 +535,7 @@ static PyObject *module_set_options(PyObject *self, PyObject *args)
 
 static PyMethodDef module_methods[] = {
     {"attach", module_attach, METH_VARARGS, "Map the segment that c4pd made for this PE."},
+    {"hosts", module_hosts, METH_NOARGS, "The first PE of each host."},
     {"begin", module_begin, METH_NOARGS, "Announce that charm.start() was reached."},
     {"loop", module_loop, METH_NOARGS, "Schedule until the job ends; does not return."},
     {"run_main", module_run_main, METH_VARARGS, "Start main as a coroutine."},

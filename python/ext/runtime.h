@@ -21,6 +21,7 @@
 
 #include "proto/envelope.h"
 #include "proto/inbox.h"
+#include "proto/placement.h"
 #include "proto/region.h"
 #include "proto/segment.h"
 #include "python/ext/args.h"
@@ -69,7 +70,6 @@ typedef struct {
 /* ---- collections ---- */
 
 enum collection_kind { KIND_MAIN = 0, KIND_GROUP, KIND_ARRAY };
-enum placement { PLACE_EACH = 0, PLACE_BLOCK, PLACE_ON };
 
 struct reduction;
 struct chare;

@@ -341,7 +341,7 @@ static double measure(const struct figure *figure)
     int status;
     pid_t child;
 
-    require(shared != MAP_FAILED && segment_create(&segment, &geometry) == 0);
+    require(shared != MAP_FAILED && segment_create(&segment, &geometry, NULL) == 0);
     require(sched_getaffinity(0, sizeof(before), &before) == 0);
     child = fork();
     require(child >= 0);

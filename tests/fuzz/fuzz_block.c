@@ -276,7 +276,7 @@ static void segment_make(void)
         .region_size = SEGMENT_MIN_REGION,
     };
 
-    require(segment_create(&segment, &geometry) == 0);
+    require(segment_create(&segment, &geometry, NULL) == 0);
 }
 
 static void segment_clear(void)

@@ -101,6 +101,39 @@ static const struct c4p_envelope broadcast = {
     .index = {1, 2, 3, 4, 5, INT32_MIN},
 };
 
+/* PE 4 gives its router a call of a group for PEs 0 to 7, as far as they are on other nodes. */
+static const uint8_t multicast_bytes[] =
+    "\x00\x00\x00\x00\x00\x00\x00\x00"
+    "\x00\x00\x00\x00\x00\x00\x00\x00"
+    "\x03\x00\x00\x00\x00\x00\x00\x00" /* body_size 3 */
+    "\x01\x01\x21\x00"                 /* version 1, CALL, BROADCAST MULTICAST */
+    "\x07\x00\x00\x00"
+    "\x04\x00\x00\x00"                 /* source: PE 4 */
+    "\x01\x00\x00\x80"                 /* target: router of node 1 */
+    "\x01\x00\x00\x00\x00\x00\x00\x00" /* collection 1 of PE 0 */
+    "\x00\x00\x00\x00\x00\x00\x00\x00"
+    "\xef\xbe\xad\xde" /* method */
+    "\x00\x00\x00\x00"
+    "\x00\x00\x00\x00"
+    "\x01\x00\x00\x00"                 /* one argument, no dimensions */
+    "\x00\x00\x00\x00\x08\x00\x00\x00" /* index: 0, 8 */
+    "\x00\x00\x00\x00\x00\x00\x00\x00"
+    "\x00\x00\x00\x00\x00\x00\x00\x00";
+
+static const struct c4p_envelope multicast = {
+    .body_size = 3,
+    .version = 1,
+    .kind = C4P_CALL,
+    .flags = C4P_BROADCAST | C4P_MULTICAST,
+    .epoch = 7,
+    .source = 4,
+    .target = C4P_ROUTER | 1,
+    .collection = 1,
+    .method = 0xdeadbeef,
+    .args = 1,
+    .index = {0, 8},
+};
+
 static void an_envelope_has_the_bytes_of_its_specification(void **state)
 {
     (void)state;
@@ -110,21 +143,24 @@ static void an_envelope_has_the_bytes_of_its_specification(void **state)
     assert_memory_equal(&exit_message, exit_bytes, C4P_ENVELOPE_SIZE);
     assert_int_equal(sizeof(broadcast_bytes), C4P_ENVELOPE_SIZE + 1);
     assert_memory_equal(&broadcast, broadcast_bytes, C4P_ENVELOPE_SIZE);
+    assert_int_equal(sizeof(multicast_bytes), C4P_ENVELOPE_SIZE + 1);
+    assert_memory_equal(&multicast, multicast_bytes, C4P_ENVELOPE_SIZE);
 }
 
 /* Numbers on the wire never change their meaning. */
 static void kinds_and_flags_keep_their_numbers(void **state)
 {
-    static const int kinds[] = {C4P_CALL,    C4P_CREATE,     C4P_FUTURE,    C4P_COMPLETION,
-                                C4P_PARTIAL, C4P_REDUCED,    C4P_QUIESCENT, C4P_CLASS_WANTED,
-                                C4P_CLASS,   C4P_READONLIES, C4P_STARTED,   C4P_EXIT,
-                                C4P_STOP};
-    static const int flags[] = {C4P_BROADCAST, C4P_RETURN, C4P_KEYWORDS, C4P_EXCEPTION, C4P_EMPTY};
+    static const int kinds[] = {
+        C4P_CALL,      C4P_CREATE,       C4P_FUTURE, C4P_COMPLETION, C4P_PARTIAL, C4P_REDUCED,
+        C4P_QUIESCENT, C4P_CLASS_WANTED, C4P_CLASS,  C4P_READONLIES, C4P_STARTED, C4P_EXIT,
+        C4P_STOP,      C4P_NODE_PART,    C4P_IDLE,   C4P_WAVE,       C4P_MARK};
+    static const int flags[] = {C4P_BROADCAST, C4P_RETURN, C4P_KEYWORDS,
+                                C4P_EXCEPTION, C4P_EMPTY,  C4P_MULTICAST};
 
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         assert_int_equal(kinds[i], i + 1);
-    assert_true(C4P_KINDS > C4P_STOP);
+    assert_true(C4P_KINDS > C4P_MARK);
     for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
         assert_int_equal(flags[i], 1 << i);
         assert_true(C4P_FLAGS_ALL & flags[i]);

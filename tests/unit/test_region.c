@@ -81,7 +81,7 @@ static void the_last_byte_of_the_largest_region_can_be_had(void **state)
     uint64_t rest, last = 0, offset;
 
     (void)state;
-    if (segment_create(&segment, &geometry) != 0)
+    if (segment_create(&segment, &geometry, NULL) != 0)
         skip(); /* a sanitizer, or a limit of the system, leaves too little of the address space */
     region = region_create(&segment, 15);
     require(region != NULL);

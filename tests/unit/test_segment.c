@@ -18,6 +18,9 @@ static const struct segment_geometry usual = {
     .region_size = 4 * MIB,
 };
 
+/* Node 1 has PEs 3 and 4, node 3 none. */
+static const uint32_t usual_nodes[] = {0, 3, 5, 10};
+
 /* ---- geometry ---- */
 
 static int complete_with(size_t field, uint64_t value, size_t size)
@@ -107,7 +110,8 @@ static void the_largest_geometry_does_not_overflow(void **state)
 
     (void)state;
     geometry.pes = geometry.local_pes = SEGMENT_MAX_PES;
-    geometry.first_pe = 0;
+    geometry.first_pe = geometry.node = 0;
+    geometry.nodes = 1;
     geometry.region_size = SEGMENT_MAX_REGION;
     assert_int_equal(geometry_complete(&geometry), 0);
     assert_int_equal(geometry.size, geometry.regions + 1040 * SEGMENT_MAX_REGION);
@@ -121,7 +125,7 @@ static void the_header_has_the_bytes_of_its_specification(void **state)
 {
     static const uint8_t expected[] = "\x01"
                                       "C4PSEG\x00"       /* magic */
-                                      "\x01\x00\x00\x00" /* version */
+                                      "\x02\x00\x00\x00" /* version */
                                       "\xc0\x00\x00\x00" /* size of the header: 192 */
                                       "\x09\x00\x00\x00" /* epoch */
                                       "\x0a\x00\x00\x00" /* pes */
@@ -138,7 +142,7 @@ static void the_header_has_the_bytes_of_its_specification(void **state)
     struct segment segment;
 
     (void)state;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     assert_memory_equal(segment.base, expected, sizeof(expected) - 1);
     assert_memory_equal(&geometry, expected + 16, sizeof(geometry));
     assert_memory_equal(&segment.geometry, &geometry, sizeof(geometry));
@@ -151,7 +155,7 @@ static void slots_buckets_and_regions_lie_where_they_are_specified(void **state)
     struct segment segment;
 
     (void)state;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     assert_int_equal((uint8_t *)segment_endpoint(&segment, 0) - segment.base, 4096);
     assert_int_equal((uint8_t *)segment_endpoint(&segment, 17) - segment.base, 4096 + 17 * 256);
     assert_int_equal((uint8_t *)segment_buckets(&segment) - segment.base, 4096 + 18 * 256);
@@ -174,7 +178,7 @@ static void a_new_segment_is_empty_and_takes_no_memory(void **state)
 
     (void)state;
     geometry.region_size = 1024 * MIB;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     assert_int_equal(fstat(segment.fd, &status), 0);
     assert_int_equal(status.st_size, geometry.size);
     assert_true((uint64_t)status.st_blocks * 512 < MIB);
@@ -189,7 +193,7 @@ static void who_maps_a_segment_sees_what_its_maker_wrote(void **state)
     struct segment made, mapped;
 
     (void)state;
-    assert_int_equal(segment_create(&made, &geometry), 0);
+    assert_int_equal(segment_create(&made, &geometry, usual_nodes), 0);
     assert_int_equal(segment_map(&mapped, dup(made.fd), -1), 0);
     assert_memory_equal(&mapped.geometry, &geometry, sizeof(geometry));
     assert_ptr_not_equal(mapped.base, made.base);
@@ -208,13 +212,44 @@ static void who_maps_a_segment_sees_what_its_maker_wrote(void **state)
     segment_close(&mapped);
 }
 
+static void a_segment_tells_which_node_each_pe_is_on(void **state)
+{
+    struct segment_geometry geometry = usual;
+    struct segment made, mapped;
+
+    (void)state;
+    assert_int_equal(segment_create(&made, &geometry, usual_nodes), 0);
+    assert_int_equal(segment_map(&mapped, dup(made.fd), -1), 0);
+    assert_memory_equal(segment_first_pes(&mapped), usual_nodes, sizeof(usual_nodes));
+    assert_int_equal((uint8_t *)segment_first_pes(&made) - made.base, 4096 + 18 * 256 + 1024 * 64);
+    segment_close(&made);
+    segment_close(&mapped);
+}
+
+static void nodes_that_do_not_fit_the_geometry_are_refused(void **state)
+{
+    static const uint32_t wrong[][4] = {
+        {1, 3, 5, 10}, {0, 2, 5, 10}, {0, 3, 6, 10}, {0, 3, 5, 4}, {0, 3, 5, 11},
+    };
+    struct segment_geometry geometry = usual;
+    struct segment segment;
+
+    (void)state;
+    assert_int_equal(segment_create(&segment, &geometry, NULL), -1);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        errno = 0;
+        assert_int_equal(segment_create(&segment, &geometry, wrong[i]), -1);
+        assert_int_equal(errno, EINVAL);
+    }
+}
+
 static void a_segment_can_neither_shrink_nor_grow(void **state)
 {
     struct segment_geometry geometry = usual;
     struct segment segment;
 
     (void)state;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     assert_int_equal(ftruncate(segment.fd, 0), -1);
     assert_int_equal(errno, EPERM);
     assert_int_equal(ftruncate(segment.fd, (off_t)geometry.size - 4096), -1);
@@ -231,7 +266,7 @@ static void descriptors_do_not_pass_through_exec(void **state)
     struct segment segment;
 
     (void)state;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     assert_true(fcntl(segment.fd, F_GETFD) & FD_CLOEXEC);
     segment_close(&segment);
 }
@@ -312,7 +347,9 @@ static void another_version_is_refused(void **state)
     (void)state;
     header.version = 0;
     assert_refused(memfd_of_header(&header), EBADMSG);
-    header.version = 2;
+    header.version = SEGMENT_VERSION - 1;
+    assert_refused(memfd_of_header(&header), EBADMSG);
+    header.version = SEGMENT_VERSION + 1;
     assert_refused(memfd_of_header(&header), EBADMSG);
     header = valid_header();
     header.header_size += 64;
@@ -384,17 +421,18 @@ static void a_segment_that_cannot_be_had_leaves_nothing_behind(void **state)
     (void)state;
     close(fd);
     geometry.pes = 0;
-    assert_int_equal(segment_create(&segment, &geometry), -1);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), -1);
     assert_int_equal(errno, EINVAL);
     assert_int_equal(segment.fd, -1);
 
     /* More than an address space holds. */
     geometry = usual;
     geometry.pes = geometry.local_pes = SEGMENT_MAX_PES;
-    geometry.first_pe = 0;
+    geometry.first_pe = geometry.node = 0;
+    geometry.nodes = 1;
     geometry.region_size = SEGMENT_MAX_REGION;
     errno = 0;
-    assert_int_equal(segment_create(&segment, &geometry), -1);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), -1);
     assert_int_not_equal(errno, 0);
     assert_int_equal(segment.fd, -1);
     assert_null(segment.base);
@@ -409,7 +447,7 @@ static void closing_twice_does_no_harm(void **state)
     struct segment segment;
 
     (void)state;
-    assert_int_equal(segment_create(&segment, &geometry), 0);
+    assert_int_equal(segment_create(&segment, &geometry, usual_nodes), 0);
     segment_close(&segment);
     segment_close(&segment);
     assert_int_equal(segment.fd, -1);
@@ -438,6 +476,7 @@ static void clients_sit_behind_the_router_and_their_numbers_go_round(void **stat
     struct segment segment = {.geometry = usual};
 
     (void)state;
+    segment.geometry.node = 0;
     assert_int_equal(geometry_complete(&segment.geometry), 0);
     assert_int_equal(segment_slot(&segment, C4P_CLIENT), 3);
     assert_int_equal(segment_slot(&segment, C4P_CLIENT | (SEGMENT_CLIENT_SLOTS - 1)),
@@ -449,7 +488,7 @@ static void clients_sit_behind_the_router_and_their_numbers_go_round(void **stat
 
 static void an_address_that_is_not_on_this_node_has_no_slot(void **state)
 {
-    static const uint32_t elsewhere[] = {0, 2, 5, 9, 10, 0x7fffffff};
+    static const uint32_t elsewhere[] = {0, 2, 5, 9, 10, 0x7fffffff, C4P_CLIENT | 1};
     struct segment segment = {.geometry = usual};
 
     (void)state;
@@ -507,6 +546,8 @@ int main(void)
         cmocka_unit_test(slots_buckets_and_regions_lie_where_they_are_specified),
         cmocka_unit_test(a_new_segment_is_empty_and_takes_no_memory),
         cmocka_unit_test(who_maps_a_segment_sees_what_its_maker_wrote),
+        cmocka_unit_test(a_segment_tells_which_node_each_pe_is_on),
+        cmocka_unit_test(nodes_that_do_not_fit_the_geometry_are_refused),
         cmocka_unit_test(a_segment_can_neither_shrink_nor_grow),
         cmocka_unit_test(descriptors_do_not_pass_through_exec),
         cmocka_unit_test(a_truncated_segment_is_refused),

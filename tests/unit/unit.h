@@ -137,7 +137,7 @@ static inline void test_segment_create(struct segment *segment, uint32_t pes, ui
         .region_size = region_size,
     };
 
-    require(segment_create(segment, &geometry) == 0);
+    require(segment_create(segment, &geometry, NULL) == 0);
     segment->router_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     require(segment->router_wake >= 0);
 }
