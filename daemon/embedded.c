@@ -102,7 +102,8 @@ static int embedded_open(struct embedded *daemon, char *error, size_t size)
     char reason[SERVICE_ERROR_SIZE];
     enum store_open_result result;
 
-    if (process_open(&daemon->process, error, size) != 0)
+    if (process_open(&daemon->process, error, size) != 0 ||
+        process_make_plane(&daemon->process, NULL, error, size) != 0)
         return -1;
     if (rundir_create(&daemon->rundir, error, size) != 0)
         return -1;

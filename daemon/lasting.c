@@ -392,7 +392,9 @@ static enum exit_code lasting_open(struct lasting *daemon, bool background, char
     const mode_t before = umask(0077);
     enum exit_code code = directory_open(daemon, background, error);
 
-    if (code == EXIT_CODE_OK && process_open(&daemon->process, error, LASTING_REPORT_SIZE) != 0)
+    if (code == EXIT_CODE_OK &&
+        (process_open(&daemon->process, error, LASTING_REPORT_SIZE) != 0 ||
+         process_make_plane(&daemon->process, NULL, error, LASTING_REPORT_SIZE) != 0))
         code = EXIT_CODE_FAILED;
     if (code == EXIT_CODE_OK && chdir("/") != 0) {
         snprintf(error, LASTING_REPORT_SIZE, "/: %s", strerror(errno));

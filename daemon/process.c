@@ -12,6 +12,7 @@
 
 #include "daemon/jobs/spawn.h"
 #include "daemon/package.h"
+#include "daemon/router/plane.h"
 #include "daemon/service.h"
 
 /* ---- descriptors ---- */
@@ -80,8 +81,23 @@ int process_open(struct process *process, char *error, size_t size)
     return 0;
 }
 
+int process_make_plane(struct process *process, const struct plane_settings *settings, char *error,
+                       size_t size)
+{
+    struct plane_settings own = settings != NULL ? *settings : (struct plane_settings){.zmq = NULL};
+    char sentence[PLANE_ERROR_SIZE];
+
+    own.base = process->base;
+    process->place.plane = plane_create(&own, sentence);
+    if (process->place.plane == NULL)
+        snprintf(error, size, "%s", sentence);
+    return process->place.plane == NULL ? -1 : 0;
+}
+
 void process_close(struct process *process)
 {
+    plane_destroy(process->place.plane);
+    process->place.plane = NULL;
     for (unsigned i = 0; i < process->used; i++)
         event_free(process->events[i]);
     process->used = 0;

@@ -2,8 +2,8 @@
  * What both forms of the daemon have of a process: the event loop, the place where jobs run,
  * signals, and children that end.
  *
- * process_open() first of all, then the service is made with `place`, then process_watch_children()
- * and the signals, since they use the service.
+ * process_open() first of all, and the plane, then the service is made with `place`, then
+ * process_watch_children() and the signals, since they use the service.
  */
 #ifndef C4P_DAEMON_PROCESS_H
 #define C4P_DAEMON_PROCESS_H
@@ -16,6 +16,7 @@
 
 #define PROCESS_MAX_EVENTS 12
 
+struct plane_settings;
 struct service;
 
 struct process {
@@ -30,6 +31,10 @@ struct process {
 
 /* Ignores SIGPIPE and SIGXFSZ, and raises the limit of descriptors. -1 with a sentence in `error`. */
 int process_open(struct process *process, char *error, size_t size);
+/* The data plane, before the service: `settings` but for its base, or NULL without other nodes. -1 with
+ * a sentence. */
+int process_make_plane(struct process *process, const struct plane_settings *settings, char *error,
+                       size_t size);
 /* Frees the loop and its events; what else used the loop is gone by then. Also after a failure. */
 void process_close(struct process *process);
 

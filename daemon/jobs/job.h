@@ -21,6 +21,7 @@
 
 struct event_base;
 struct job;
+struct plane;
 struct router;
 struct transcript;
 
@@ -42,6 +43,7 @@ struct job_request {
 /* What this node adds to it. */
 struct job_place {
     struct event_base *base;
+    struct plane *plane; /* daemon/router/plane.h */
     const char *host;
     const char *package_dir; /* put in front of PYTHONPATH; NULL: nothing */
     struct rlimit files;     /* RLIMIT_NOFILE of the PEs */

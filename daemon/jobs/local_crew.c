@@ -394,7 +394,8 @@ static uint64_t region_size_default(uint32_t endpoints)
 static int router_make(struct local_crew *local, const struct crew_settings *settings,
                        char error[JOB_ERROR_SIZE])
 {
-    const struct router_listener listener = {on_started, on_exited, on_corrupted, local};
+    const struct router_listener listener = {
+        .started = on_started, .exited = on_exited, .corrupted = on_corrupted, .context = local};
     const struct job_request *request = settings->request;
     struct segment_geometry geometry = {
         .epoch = settings->epoch,
@@ -408,7 +409,7 @@ static int router_make(struct local_crew *local, const struct crew_settings *set
                                             : region_size_default(request->pes + settings->nodes),
     };
 
-    local->router = router_create(settings->place->base, &geometry, &listener);
+    local->router = router_create(settings->place->plane, &geometry, NULL, &listener);
     if (local->router == NULL)
         snprintf(error, JOB_ERROR_SIZE,
                  "cannot make the job's shared segment of %llu MiB: %s "

@@ -48,15 +48,15 @@ uint32_t router_remotes_enter(struct router_remotes *remotes,
     return endpoint;
 }
 
-void router_remotes_leave(struct router_remotes *remotes, uint32_t endpoint)
+void router_remotes_leave(struct router_remotes *remotes, uint32_t endpoint,
+                          struct router_remote_listener *listener)
 {
     struct remote_place *place = place_find(remotes, endpoint);
-    struct router_remote_listener listener;
     uint32_t slot;
 
     if (place == NULL)
         return;
-    listener = place->listener;
+    *listener = place->listener;
     slot = segment_client_slot(remotes->segment, endpoint);
     if (place->receiving != 0)
         region_free(remotes->region, place->receiving);
@@ -66,13 +66,6 @@ void router_remotes_leave(struct router_remotes *remotes, uint32_t endpoint)
     atomic_store(&segment_endpoint(remotes->segment, slot)->mail, place->pending);
     *place = (struct remote_place){.endpoint = 0};
     remotes->count--;
-    listener.gone(listener.context);
-}
-
-void router_remotes_leave_all(struct router_remotes *remotes)
-{
-    for (uint32_t i = 0; i < SEGMENT_CLIENT_SLOTS; i++)
-        router_remotes_leave(remotes, remotes->places[i].endpoint);
 }
 
 void router_remotes_wake(struct router_remotes *remotes)

@@ -55,10 +55,10 @@ void router_remotes_init(struct router_remotes *remotes, struct region *region,
 /* The endpoint of a new client, or 0 with errno ENOSPC. */
 uint32_t router_remotes_enter(struct router_remotes *remotes,
                               const struct router_remote_listener *listener);
-/* It is gone, and its listener is told. An endpoint that is not a remote client's is ignored. */
-void router_remotes_leave(struct router_remotes *remotes, uint32_t endpoint);
-/* All are. */
-void router_remotes_leave_all(struct router_remotes *remotes);
+/* It is gone: *listener is who is to be told so. An endpoint that is not a remote client's is ignored,
+ * and *listener too. */
+void router_remotes_leave(struct router_remotes *remotes, uint32_t endpoint,
+                          struct router_remote_listener *listener);
 /* Somebody rang: tell the listeners. */
 void router_remotes_wake(struct router_remotes *remotes);
 

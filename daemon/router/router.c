@@ -1,63 +1,19 @@
 #include "daemon/router/router.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "daemon/router/clients.h"
+#include "daemon/router/router_internal.h"
 #include "proto/inbox.h"
-#include "proto/region.h"
 
-/* Messages taken before the event loop gets its turn again. */
+/* Messages taken before others have their turn. */
 #define BATCH 256
 
-/* How often the segment is looked at though nobody rang: a corrupted queue rings no bell. */
-#define LOOK_SECONDS 1
-
-struct router {
-    struct segment segment;
-    struct region *region;
-    struct region_returns returns;
-    struct router_clients clients;
-    struct router_remotes remotes;
-    uint64_t *stops; /* a block for each PE's C4P_STOP: room for it there must be, whatever comes */
-    struct event *wake;
-    struct event *again; /* the rest of the messages, when others had their turn */
-    struct event *look;
-    struct router_listener listener;
-    uint64_t pending; /* next message of the chain taken last, 0: none */
-    uint64_t handled; /* messages of that chain so far */
-    uint64_t longest; /* more cannot be in a chain */
-    uint64_t dropped;
-    bool corrupted;
-};
-
-static void router_on_wake(evutil_socket_t fd, short what, void *argument);
-static void router_on_look(evutil_socket_t fd, short what, void *argument);
-
-static int router_events_create(struct router *router, struct event_base *base)
-{
-    const struct timeval period = {LOOK_SECONDS, 0};
-
-    router->segment.router_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (router->segment.router_wake < 0)
-        return -1;
-    /* Edge-triggered and never read: its counter and flags are shared with the PEs. */
-    router->wake = event_new(base, router->segment.router_wake, EV_READ | EV_PERSIST | EV_ET,
-                             router_on_wake, router);
-    router->again = event_new(base, -1, 0, router_on_wake, router);
-    router->look = event_new(base, -1, EV_PERSIST, router_on_look, router);
-    if (router->wake == NULL || router->again == NULL || router->look == NULL ||
-        event_add(router->wake, NULL) != 0 || event_add(router->look, &period) != 0) {
-        errno = ENOMEM;
-        return -1;
-    }
-    return 0;
-}
+static void router_on_wake(void *context);
 
 _Static_assert(SEGMENT_MAX_PES * 128 < SEGMENT_ROUTER_RESERVE, "the smallest blocks, for all PEs");
 
@@ -73,7 +29,55 @@ static int stops_reserve(struct router *router)
     return 0;
 }
 
-struct router *router_create(struct event_base *base, struct segment_geometry *geometry,
+/* What it has of the plane, last: from here on the thread sees it. */
+static int router_enter(struct router *router)
+{
+    struct plane *plane = router->plane;
+    int rc;
+
+    plane_lock(plane);
+    rc = plane_enter(plane, router);
+    /* Edge-triggered and never read: its counter and flags are shared with the PEs. */
+    if (rc == 0 && plane_watch_add(plane, &router->wake, router->segment.router_wake,
+                                   router_on_wake, router) != 0) {
+        plane_leave(plane, router);
+        rc = -1;
+    }
+    plane_unlock(plane);
+    return rc;
+}
+
+static void router_free(struct router *router)
+{
+    free(router->stops);
+    region_returns_free(&router->returns);
+    region_destroy(router->region);
+    segment_close(&router->segment);
+    free(router);
+}
+
+static int router_open(struct router *router, struct segment_geometry *geometry)
+{
+    struct segment *segment = &router->segment;
+
+    if (segment_create(segment, geometry, NULL) != 0)
+        return -1;
+    segment->router_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (segment->router_wake < 0)
+        return -1;
+    router->longest = geometry->slots * (geometry->region_size / C4P_ENVELOPE_SIZE);
+    router->region = region_create(segment, segment_router_slot(segment));
+    if (router->region == NULL || region_returns_init(&router->returns, segment) != 0 ||
+        stops_reserve(router) != 0)
+        return -1;
+    router_clients_init(&router->clients, segment, &router->returns, router->longest);
+    router_remotes_init(&router->remotes, router->region, &router->clients);
+    inbox_announce_sleep(segment, segment_router_slot(segment));
+    return router_enter(router);
+}
+
+struct router *router_create(struct plane *plane, struct segment_geometry *geometry,
+                             const struct router_nodes *nodes,
                              const struct router_listener *listener)
 {
     struct router *router = calloc(1, sizeof(*router));
@@ -81,42 +85,29 @@ struct router *router_create(struct event_base *base, struct segment_geometry *g
 
     if (router == NULL)
         return NULL;
+    router->plane = plane;
     router->listener = *listener;
-    if (segment_create(&router->segment, geometry, NULL) != 0) {
-        free(router);
-        return NULL;
-    }
-    router->longest = geometry->slots * (geometry->region_size / C4P_ENVELOPE_SIZE);
-    router->region = region_create(&router->segment, segment_router_slot(&router->segment));
-    if (router->region == NULL || region_returns_init(&router->returns, &router->segment) != 0 ||
-        stops_reserve(router) != 0 || router_events_create(router, base) != 0) {
-        saved = errno;
-        router_destroy(router);
-        errno = saved;
-        return NULL;
-    }
-    router_clients_init(&router->clients, &router->segment, &router->returns, router->longest);
-    router_remotes_init(&router->remotes, router->region, &router->clients);
-    inbox_announce_sleep(&router->segment, segment_router_slot(&router->segment));
-    return router;
+    router->segment.fd = router->segment.router_wake = -1;
+    (void)nodes;
+    if (router_open(router, geometry) == 0)
+        return router;
+    saved = errno;
+    router_free(router);
+    errno = saved;
+    return NULL;
 }
 
 void router_destroy(struct router *router)
 {
     if (router == NULL)
         return;
-    router_remotes_leave_all(&router->remotes);
-    if (router->wake != NULL)
-        event_free(router->wake);
-    if (router->again != NULL)
-        event_free(router->again);
-    if (router->look != NULL)
-        event_free(router->look);
-    free(router->stops);
-    region_returns_free(&router->returns);
-    region_destroy(router->region);
-    segment_close(&router->segment);
-    free(router);
+    for (uint32_t place = 0; place < SEGMENT_CLIENT_SLOTS; place++)
+        router_client_leave(router, router->remotes.places[place].endpoint);
+    plane_lock(router->plane);
+    plane_watch_remove(router->plane, &router->wake);
+    plane_leave(router->plane, router);
+    plane_unlock(router->plane);
+    router_free(router);
 }
 
 int router_segment_fd(const struct router *router)
@@ -129,9 +120,14 @@ int router_wake_fd(const struct router *router)
     return router->segment.router_wake;
 }
 
-uint64_t router_dropped(const struct router *router)
+uint64_t router_dropped(struct router *router)
 {
-    return router->dropped + router->remotes.dropped;
+    uint64_t dropped;
+
+    plane_lock(router->plane);
+    dropped = router->dropped + router->remotes.dropped;
+    plane_unlock(router->plane);
+    return dropped;
 }
 
 /* The segment cannot be trusted any more: report it, once, and let go of it. */
@@ -141,10 +137,9 @@ static void router_corrupt(struct router *router, const char *what)
         return;
     router->corrupted = true;
     router->pending = 0;
-    event_del(router->wake);
-    event_del(router->again);
-    event_del(router->look);
-    router->listener.corrupted(router->listener.context, what);
+    router->again = false;
+    plane_watch_remove(router->plane, &router->wake);
+    news_add(router, NEWS_CORRUPTED, 0, 0, what, strlen(what));
 }
 
 /* The same with the owner of a slot in the sentence. */
@@ -170,22 +165,15 @@ static void started_handle(struct router *router, const struct c4p_envelope *env
                            const char *body)
 {
     (void)body;
-    router->listener.started(router->listener.context, envelope->source);
+    news_add(router, NEWS_STARTED, envelope->source, 0, NULL, 0);
 }
 
 static void exit_handle(struct router *router, const struct c4p_envelope *envelope,
                         const char *body)
 {
     size_t size = envelope->body_size < ROUTER_MAX_TEXT ? envelope->body_size : ROUTER_MAX_TEXT;
-    char *text = malloc(size + 1);
 
-    if (text == NULL)
-        size = 0;
-    else
-        memcpy(text, body, size);
-    router->listener.exited(router->listener.context, envelope->source, (int32_t)envelope->sequence,
-                            text, size);
-    free(text);
+    news_add(router, NEWS_EXITED, envelope->source, (int32_t)envelope->sequence, body, size);
 }
 
 static message_handler *const handlers[C4P_KINDS] = {
@@ -246,12 +234,17 @@ static bool message_take(struct router *router)
     return true;
 }
 
-/* Take messages until there is none or the batch is full; true: none is left, and we sleep. */
+/* Take messages until there is none or the batch is full; true: none is left, and we sleep, or nobody
+ * has heard the news so far, which are told first. */
 static bool router_batch(struct router *router)
 {
     const struct segment *segment = &router->segment;
 
     for (unsigned taken = 0; taken < BATCH; taken++) {
+        if (router->news >= ROUTER_MAX_NEWS) {
+            region_returns_flush(&router->returns);
+            return true;
+        }
         if (message_take(router))
             continue;
         if (router->corrupted)
@@ -264,16 +257,26 @@ static bool router_batch(struct router *router)
     return false;
 }
 
-static void router_on_wake(evutil_socket_t fd, short what, void *argument)
+/* Tell the clients that do not map the segment, once, that there may be mail. */
+static void mail_announce(struct router *router)
 {
-    struct router *router = argument;
+    if (router->corrupted || router->mail_told || router->remotes.count == 0)
+        return;
+    router->mail_told = true;
+    news_add(router, NEWS_MAIL, 0, 0, NULL, 0);
+}
 
-    (void)fd;
-    (void)what;
-    if (!router_batch(router))
-        event_add(router->again, &(struct timeval){0, 0});
-    if (!router->corrupted)
-        router_remotes_wake(&router->remotes);
+void router_turn(struct router *router)
+{
+    router->again = !router_batch(router);
+    mail_announce(router);
+}
+
+static void router_on_wake(void *context)
+{
+    struct router *router = context;
+
+    router->again = true;
 }
 
 /* Is a queue's word one that a correct program can leave there? */
@@ -282,14 +285,13 @@ static bool queue_word_valid(const struct segment *segment, uint64_t word)
     return word <= INBOX_ASLEEP || segment_offset_valid(segment, word);
 }
 
-static void router_on_look(evutil_socket_t fd, short what, void *argument)
+void router_look(struct router *router)
 {
-    struct router *router = argument;
     const struct segment *segment = &router->segment;
     const struct segment_header *header = segment_header(segment);
 
-    (void)fd;
-    (void)what;
+    if (router->corrupted)
+        return;
     if (header->magic != SEGMENT_MAGIC || header->version != SEGMENT_VERSION ||
         memcmp(&header->geometry, &segment->geometry, sizeof(header->geometry)) != 0) {
         router_corrupt(router, "its header was overwritten");
@@ -305,16 +307,26 @@ static void router_on_look(evutil_socket_t fd, short what, void *argument)
         }
     }
     router_clients_clean(&router->clients);
-    router_on_wake(fd, what, router);
+    router->again = true;
 }
 
 void router_drain(struct router *router)
 {
+    struct plane *plane = router->plane;
+    bool more = true;
+
     /* A PE that goes on sending must not keep us here. */
-    for (unsigned batches = 0; batches < 64; batches++)
-        if (router_batch(router))
-            return;
-    event_add(router->again, &(struct timeval){0, 0});
+    for (unsigned batches = 0; more && batches < 64; batches++) {
+        plane_lock(plane);
+        router_turn(router);
+        more = router->again || router->news >= ROUTER_MAX_NEWS;
+        plane_unlock(plane);
+        for (unsigned told = 0; told <= ROUTER_MAX_NEWS; told++)
+            if (!news_tell(plane, router))
+                break;
+    }
+    if (more)
+        plane_ring(plane);
 }
 
 /* ---- to the PEs ---- */
@@ -324,6 +336,7 @@ void router_stop_pes(struct router *router, uint32_t except)
     const struct segment *segment = &router->segment;
     const struct segment_geometry *geometry = &segment->geometry;
 
+    plane_lock(router->plane);
     for (uint32_t slot = 0; slot < geometry->local_pes && !router->corrupted; slot++) {
         uint32_t pe = geometry->first_pe + slot;
         struct c4p_envelope *block;
@@ -342,6 +355,7 @@ void router_stop_pes(struct router *router, uint32_t except)
         block->target = pe;
         inbox_push(segment, slot, offset);
     }
+    plane_unlock(router->plane);
 }
 
 void router_wake_pes(struct router *router)
@@ -352,63 +366,105 @@ void router_wake_pes(struct router *router)
 
 /* ---- clients ---- */
 
+/* Lock it for something that a corrupt segment is not good for any more. */
+static bool router_lock(struct router *router)
+{
+    plane_lock(router->plane);
+    if (!router->corrupted)
+        return true;
+    plane_unlock(router->plane);
+    return false;
+}
+
+static void router_unlock(struct router *router)
+{
+    int saved = errno;
+
+    plane_unlock(router->plane);
+    errno = saved;
+}
+
 uint32_t router_client_enter(struct router *router)
 {
-    if (router->corrupted) {
+    uint32_t endpoint;
+
+    if (!router_lock(router)) {
         errno = ENOTRECOVERABLE;
         return 0;
     }
-    return router_clients_enter(&router->clients, false);
+    endpoint = router_clients_enter(&router->clients, false);
+    router_unlock(router);
+    return endpoint;
 }
 
 void router_client_leave(struct router *router, uint32_t endpoint)
 {
-    router_remotes_leave(&router->remotes, endpoint);
+    struct router_remote_listener gone = {.gone = NULL};
+
+    plane_lock(router->plane);
+    router_remotes_leave(&router->remotes, endpoint, &gone);
     if (!router->corrupted)
         router_clients_leave(&router->clients, endpoint);
+    plane_unlock(router->plane);
+    if (gone.gone != NULL)
+        gone.gone(gone.context);
 }
 
 /* ---- clients that do not map the segment ---- */
 
 uint32_t router_remote_enter(struct router *router, const struct router_remote_listener *listener)
 {
-    if (router->corrupted) {
+    uint32_t endpoint;
+
+    if (!router_lock(router)) {
         errno = ENOTRECOVERABLE;
         return 0;
     }
-    return router_remotes_enter(&router->remotes, listener);
+    endpoint = router_remotes_enter(&router->remotes, listener);
+    router_unlock(router);
+    return endpoint;
 }
 
 bool router_remote_next(struct router *router, uint32_t endpoint, struct c4p_envelope *envelope,
                         const void **body)
 {
-    if (router->corrupted)
+    bool found;
+
+    if (!router_lock(router))
         return false;
-    if (router_remotes_next(&router->remotes, endpoint, envelope, body))
-        return true;
-    if (router->remotes.corrupt != NULL)
+    found = router_remotes_next(&router->remotes, endpoint, envelope, body);
+    if (!found && router->remotes.corrupt != NULL)
         corrupt_slot(router, router->remotes.corrupt, router->remotes.corrupt_slot);
-    return false;
+    router_unlock(router);
+    return found;
 }
 
 void router_remote_sent(struct router *router, uint32_t endpoint)
 {
-    if (!router->corrupted)
-        router_remotes_sent(&router->remotes, endpoint);
+    if (!router_lock(router))
+        return;
+    router_remotes_sent(&router->remotes, endpoint);
+    router_unlock(router);
 }
 
 enum stream_answer router_remote_begin(struct router *router, uint32_t endpoint,
                                        const struct c4p_envelope *envelope, void **body)
 {
-    if (router->corrupted)
+    enum stream_answer answer;
+
+    if (!router_lock(router))
         return STREAM_REFUSE;
-    return router_remotes_begin(&router->remotes, endpoint, envelope, body);
+    answer = router_remotes_begin(&router->remotes, endpoint, envelope, body);
+    router_unlock(router);
+    return answer;
 }
 
 void router_remote_end(struct router *router, uint32_t endpoint)
 {
-    if (!router->corrupted)
-        router_remotes_end(&router->remotes, endpoint);
+    if (!router_lock(router))
+        return;
+    router_remotes_end(&router->remotes, endpoint);
+    router_unlock(router);
 }
 
 uint64_t router_remote_limit(const struct router *router)

@@ -2,8 +2,9 @@
  * The node's router of one job: c4pd's end of the data plane.
  *
  * It makes the job's segment, owns the router's slot in it and takes the
- * messages that PEs send there from the event loop: woken through an eventfd,
- * a bounded number at a time, asleep when there is none. On one node only the
+ * messages that PEs send there in the plane's thread (plane.h): woken through an
+ * eventfd, a bounded number at a time, asleep when there is none. All functions
+ * below are for the main loop, on which listeners are told. On one node only the
  * PEs' reports (C4P_STARTED, C4P_EXIT) come here; everything else is dropped
  * and counted. What clients send that do not map the segment is passed on to
  * their targets, and what is for them to who carries it (remote.h).
@@ -20,10 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/router/plane.h"
 #include "daemon/router/remote.h"
 #include "proto/segment.h"
 
-struct event_base;
 struct router;
 
 /* Longest text of a C4P_EXIT that is passed on; the rest is cut off. */
@@ -33,11 +34,16 @@ struct router_listener {
     void (*started)(void *context, uint32_t pe);
     void (*exited)(void *context, uint32_t pe, int32_t code, const char *text, size_t size);
     void (*corrupted)(void *context, const char *what);
+    /* Nothing goes to or comes from another node of the job any more (once for each): `why` is a
+     * sentence without its name. May be NULL if there is one node only. */
+    void (*lost)(void *context, uint32_t node, const char *why);
     void *context;
 };
 
-/* NULL with errno: the segment cannot be made. */
-struct router *router_create(struct event_base *base, struct segment_geometry *geometry,
+/* `nodes` are those of the job, copied; NULL: this one only. NULL with errno: the segment cannot be
+ * made, or the plane's thread or sockets. */
+struct router *router_create(struct plane *plane, struct segment_geometry *geometry,
+                             const struct router_nodes *nodes,
                              const struct router_listener *listener);
 /* NULL-safe. Not from within a listener. */
 void router_destroy(struct router *router);
@@ -46,7 +52,8 @@ void router_destroy(struct router *router);
 int router_segment_fd(const struct router *router);
 int router_wake_fd(const struct router *router);
 
-/* Take in everything that is queued now: after the death of a PE, to know its last words. */
+/* Take in everything that is queued now, and tell it before this returns: after the death of a PE, to
+ * know its last words. Not from within a listener. */
 void router_drain(struct router *router);
 
 /* Send C4P_STOP to every PE except one (UINT32_MAX: to all). */
@@ -86,6 +93,6 @@ uint64_t router_remote_limit(const struct router *router);
 const struct segment_geometry *router_geometry(const struct router *router);
 
 /* Messages that were dropped. */
-uint64_t router_dropped(const struct router *router);
+uint64_t router_dropped(struct router *router);
 
 #endif

@@ -22,6 +22,7 @@
 struct daemon {
     pthread_t thread;
     struct event_base *base;
+    struct plane *plane;
     struct event *command_event;
     int command[2]; /* whose end is ours */
     struct router *router;
@@ -98,7 +99,7 @@ static void *daemon_run(void *argument)
 
 static void daemon_open(struct daemon *daemon)
 {
-    const struct router_listener router = {on_started, on_exited, on_corrupted, daemon};
+    const struct router_listener router = {on_started, on_exited, on_corrupted, NULL, daemon};
     struct segment_geometry geometry = {
         .epoch = TEST_EPOCH,
         .pes = PES,
@@ -108,10 +109,14 @@ static void daemon_open(struct daemon *daemon)
         .region_size = REGION,
     };
 
+    char error[PLANE_ERROR_SIZE];
+
     memset(daemon, 0, sizeof(*daemon));
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, daemon->command) == 0);
     require((daemon->base = event_base_new()) != NULL);
-    require((daemon->router = router_create(daemon->base, &geometry, &router)) != NULL);
+    require((daemon->plane = plane_create(&(struct plane_settings){.base = daemon->base}, error)) !=
+            NULL);
+    require((daemon->router = router_create(daemon->plane, &geometry, NULL, &router)) != NULL);
     daemon->bridge =
         bridge_create(daemon->base, NULL, &(struct bridge_listener){on_failed, daemon});
     require(daemon->bridge != NULL);
@@ -152,6 +157,7 @@ static void daemon_close(struct daemon *daemon)
     }
     segment_close(&daemon->segment);
     event_free(daemon->command_event);
+    plane_destroy(daemon->plane);
     event_base_free(daemon->base);
     close(daemon->command[0]);
     close(daemon->command[1]);

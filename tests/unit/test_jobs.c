@@ -12,6 +12,7 @@
 #include "daemon/jobs/spawn.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
+#include "daemon/router/plane.h"
 #include "daemon/words.h"
 #include "proto/clock.h"
 
@@ -113,12 +114,15 @@ static void jobs_begin(struct bench *bench, const struct jobs_settings *settings
         .trouble = on_trouble,
         .context = bench,
     };
-    char error[STORE_ERROR_SIZE] = "";
+    char error[STORE_ERROR_SIZE] = "", sentence[PLANE_ERROR_SIZE];
     enum store_open_result result;
 
     bench->place = (struct job_place){.host = "here", .files = {1024, 1024}};
     bench->place.base = event_base_new();
     require(bench->place.base != NULL);
+    bench->place.plane =
+        plane_create(&(struct plane_settings){.base = bench->place.base}, sentence);
+    require(bench->place.plane != NULL);
     bench->child = evsignal_new(bench->place.base, SIGCHLD, on_child, bench);
     require(bench->child != NULL && event_add(bench->child, NULL) == 0);
     bench->jobs = jobs_create(&bench->place, settings, &listener, &result, error);
@@ -131,6 +135,7 @@ static void jobs_begin(struct bench *bench, const struct jobs_settings *settings
 static void jobs_end(struct bench *bench)
 {
     jobs_destroy(bench->jobs);
+    plane_destroy(bench->place.plane);
     event_free(bench->child);
     event_base_free(bench->place.base);
     bench->jobs = NULL;

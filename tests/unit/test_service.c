@@ -10,6 +10,7 @@
 
 #include "client/c4p.h"
 #include "daemon/jobs/spawn.h"
+#include "daemon/router/plane.h"
 #include "daemon/service.h"
 #include "proto/control.h"
 #include "proto/control.pb-c.h"
@@ -70,12 +71,14 @@ static void daemon_run(const struct bench *bench, int ready)
     };
     const struct service_listener listener = {on_nothing, on_nothing, on_nothing, on_nothing, NULL};
     struct job_place place = {.base = event_base_new(), .host = "here", .files = {1024, 1024}};
+    const struct plane_settings plane = {.base = place.base};
     char address[128], path[128], error[SERVICE_ERROR_SIZE];
     enum store_open_result result;
     struct event *child = evsignal_new(place.base, SIGCHLD, on_child, NULL);
     struct event *term = evsignal_new(place.base, SIGTERM, on_term, place.base);
 
     require(event_add(child, NULL) == 0 && event_add(term, NULL) == 0);
+    require((place.plane = plane_create(&plane, error)) != NULL);
     snprintf(address, sizeof(address), "ipc://%s/" PLACE_CONTROL, bench->directory);
     snprintf(path, sizeof(path), "%s/" PLACE_ATTACH, bench->directory);
     service_in_loop = service_create(&place, address, &settings, &listener, &result, error);
@@ -86,6 +89,7 @@ static void daemon_run(const struct bench *bench, int ready)
     require(write(ready, "x", 1) == 1);
     event_base_dispatch(place.base);
     service_destroy(service_in_loop);
+    plane_destroy(place.plane);
     event_free(child);
     event_free(term);
     event_base_free(place.base);
