@@ -18,8 +18,10 @@
  * memory beyond its members, or for randomness but through the seed. The same code runs in c4pd
  * (cluster.c is its shell) and in tests/sim, by the thousand.
  *
- * Sizes: bytes and messages per member and second do not depend on how many members there are, but
- * for the exchanges, whose period grows with it.
+ * Sizes: bytes and messages per member and second do not depend on how many members there are: the
+ * period of exchanges, and of what a node tells of its load, grows with their number.
+ *
+ * docs/membership.md is the protocol as built, with the figures behind the default settings.
  */
 #ifndef C4P_DAEMON_CLUSTER_SWIM_H
 #define C4P_DAEMON_CLUSTER_SWIM_H
@@ -36,6 +38,8 @@
 #define NODE_ADDRESS_MAX 95 /* tcp://[an IPv6 address or a host name]:65535 */
 #define NODE_RELEASE_MAX 31
 #define SWIM_MAX_MEMBERS 4096
+#define SWIM_MAX_EXPELLED 8192
+#define SWIM_MAX_RECORDS 128 /* that are read of one message; we send fewer */
 
 enum member_state { MEMBER_ALIVE = 0, MEMBER_SUSPECT, MEMBER_LOST, MEMBER_LEFT };
 
@@ -55,29 +59,36 @@ struct member_facts {
     bool draining;
 };
 
-/* A record of a member: what is stored, and what a rumour is. */
+/*
+ * A record of a member: what is stored, and what a rumour is. State and facts are ordered each by
+ * itself, by the revision in which they were said: who has heard of a later revision without facts
+ * still takes the facts of an earlier one if they are newer than its own.
+ */
 struct member_record {
     struct node_key key;
     uint64_t incarnation, revision;
+    uint64_t facts_revision; /* in which the facts were last changed; 0: before this incarnation */
     enum member_state state;
     struct node_key by; /* who says so, of SUSPECT and LOST */
     bool has_facts;
     struct member_facts facts;
 };
 
-/* How records of one member are ordered: is `a` news to who knows `b`? */
+/* How records of one member are ordered, but for their facts: is `a` news to who knows `b`? */
 bool member_newer(const struct member_record *a, const struct member_record *b);
 
 struct swim_settings {
     uint32_t probe_ms;         /* a member is probed in each period */
-    uint32_t probe_timeout_ms; /* then others are asked to probe it */
+    uint32_t probe_timeout_ms; /* then it is tried again, and others are asked to try it */
     uint32_t helpers;          /* so many */
     uint32_t suspicion_min;    /* in periods, times log10 of the members (at least 1) ... */
     uint32_t suspicion_max;    /* ... times this as long as nobody confirms it */
+    uint32_t confirmers;       /* so many of those who hear of a suspicion look for themselves */
     uint32_t gossip_ms;        /* rumours go to `gossip_fanout` members */
     uint32_t gossip_fanout;
-    uint32_t neighbours;    /* gossip goes to so many members, chosen anew now and then: connections
-                                  to them stay open */
+    uint32_t neighbours;    /* gossip goes to so many members: connections to them stay open ... */
+    uint32_t neighbour_ms;  /* ... and one of them is replaced in each of these periods */
+    uint32_t load_ms;       /* changes of nothing but load travel so often; times members / 10 */
     uint32_t exchange_ms;   /* push-pull with one member; doubled with each doubling above 32 */
     uint32_t lost_probe_ms; /* one of the lost is tried */
     uint32_t forget_ms;     /* who has left is forgotten */
@@ -106,11 +117,16 @@ struct swim_message {
     enum swim_message_kind kind;
     uint64_t incarnation; /* of the sender */
     uint64_t number;
-    bool failed, answer;   /* of a PROBE_ANSWER, of an EXCHANGE */
+    bool failed;           /* of a PROBE_ANSWER */
+    bool answer, more;     /* of an EXCHANGE; it is answered when nothing more follows */
     struct node_key about; /* of a PROBE_FOR */
     const struct member_record *records;
     size_t count;
 };
+
+/* What it takes as a Peer of cluster.proto, and a record in it. */
+size_t swim_message_bytes(const struct swim_message *message);
+size_t swim_record_bytes(const struct member_record *record);
 
 struct swim_action {
     enum swim_action_kind kind;
@@ -120,6 +136,7 @@ struct swim_action {
     const struct member_record *member;
     enum member_state before; /* of SWIM_CHANGED; MEMBER_LEFT and is_new for one that is new */
     bool is_new;
+    bool restarted; /* it is another life of this member: the one before is over */
     int64_t at;
 };
 
@@ -136,13 +153,15 @@ void swim_tick(struct swim *swim, int64_t now);
 /* From a peer whose key the transport has authenticated. Content is hostile. */
 void swim_receive(struct swim *swim, const struct node_key *from,
                   const struct swim_message *message, int64_t now);
-/* Somebody we have heard of elsewhere (a token's seed, the disk): try it. */
+/* Somebody we have heard of elsewhere (a token's seed, the disk): try it. Until it answers it is LOST,
+ * with incarnation 0. */
 void swim_introduce(struct swim *swim, const struct member_record *record, int64_t now);
 /* The connection to a member broke: probe it now. */
 void swim_hint(struct swim *swim, const struct node_key *key, int64_t now);
-/* Our own facts are other ones. */
+/* Our own facts are other ones. Load (pes_free, queued, load) waits for its period. */
 void swim_set_facts(struct swim *swim, const struct member_facts *facts, int64_t now);
-/* Its key is revoked: it is a member no more, and nothing is believed of it. */
+/* Its key is revoked: it is a member no more (the change says LEFT), and nothing is believed of it,
+ * for ever. Also for keys that are no members' (yet). */
 void swim_expel(struct swim *swim, const struct node_key *key, int64_t now);
 /* We go: tell some; the actions are the last ones. */
 void swim_leave(struct swim *swim, int64_t now);
