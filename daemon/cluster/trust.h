@@ -51,6 +51,14 @@ struct enrolment {
     struct node_key revoked_by;
 };
 
+/* The join of two records of one key, into `record`: the older one of who was enrolled when and by
+ * whom, and the older revocation. True if that changed it. Order and repetition do not matter. */
+bool enrolment_join(struct enrolment *record, const struct enrolment *other);
+/* May it be in a set? Names are letters, digits, '-', '.', '_' (of users '@' too) between letters or
+ * digits. */
+bool enrolment_valid(const struct enrolment *record);
+bool trust_name_valid(enum key_kind kind, const char *name);
+
 struct trust;
 
 struct trust_identity {
@@ -67,6 +75,11 @@ struct trust_identity {
 bool trust_exists(const char *state_dir);
 /* Make a cluster, and this node the first one in it. Refused if there is one already. */
 int trust_init(const char *state_dir, const char *cluster_name, const char *node_name, char *error);
+/* Become a node of a cluster that has let it in with these records, its own among them. */
+int trust_settle(const char *state_dir, const struct trust_identity *identity,
+                 const struct enrolment *records, size_t count, char *error);
+/* Belong to no cluster any more: all that is known of it is removed, the key too. */
+int trust_forget(const char *state_dir, char *error);
 /* NULL with a sentence. Close is NULL-safe. */
 struct trust *trust_open(const char *state_dir, char *error);
 void trust_close(struct trust *trust);
@@ -86,17 +99,34 @@ const struct enrolment *trust_at(const struct trust *trust, size_t i);
 /* A hash of the set: equal sets have equal hashes. */
 uint64_t trust_hash(const struct trust *trust);
 
-/* Join a record: 1 if it was news (it is on the disk then), 0 if not, -1 with a sentence. */
+/* Join a record: 1 if it was news (it is on the disk then), 0 if not, -1 with a sentence. What cannot
+ * be written counts all the same while the daemon lives, and is tried again with the next one. */
 int trust_join(struct trust *trust, const struct enrolment *record, char *error);
+/* Several, in one write: how many were news. */
+int trust_join_all(struct trust *trust, const struct enrolment *records, size_t count, char *error);
+/* A key that nobody has enrolled is not revoked. By this node. */
 int trust_revoke(struct trust *trust, const struct node_key *key, int64_t day_ms, char *error);
 
 /* Give out a token: its text, with this seed address. */
 int trust_token_create(struct trust *trust, const char *address, uint64_t ttl_ms, uint32_t uses,
                        int64_t day_ms, char token[TRUST_TOKEN_MAX], char *error);
-/* A joiner under this key wants in as `record`: enrol it, and count the use. */
+/* A joiner under this key wants in as `record`: enrol it, and count the use. Who was enrolled under
+ * the same key and name before and did not hear of it is told so again, which is no other use. */
 int trust_token_use(struct trust *trust, const struct node_key *joiner,
                     const struct enrolment *record, int64_t day_ms, char *error);
 int trust_token_revoke(struct trust *trust, const char *id, char *error);
+
+#define TRUST_TOKEN_ID_SIZE 9 /* 8 characters, and NUL: the beginning of its key's fingerprint */
+
+/* Those that are still good. */
+struct token_record {
+    char id[TRUST_TOKEN_ID_SIZE];
+    struct node_key key;
+    int64_t expires;
+    uint32_t uses_left;
+};
+size_t trust_tokens(const struct trust *trust, int64_t day_ms,
+                    struct token_record tokens[TRUST_MAX_TOKENS]);
 
 /* What a token says: for who joins. */
 struct token {
@@ -106,7 +136,22 @@ struct token {
     uint8_t secret_key[32];
 };
 int token_read(const char *text, struct token *token, char *error);
+/* False: the address is too long. */
+bool token_write(const char *address, const struct node_key *seed, const uint8_t secret[32],
+                 char token[TRUST_TOKEN_MAX]);
+/* The key pair of a token's secret. */
+void token_key_pair(const uint8_t secret[32], struct node_key *public_key, uint8_t secret_key[32]);
+/* tcp://HOST:PORT, HOST a name, an IPv4 address or an IPv6 one in brackets. */
+bool node_address_valid(const char *address);
 
 void key_fingerprint(const struct node_key *key, char text[TRUST_FINGERPRINT_SIZE]);
+bool key_equal(const struct node_key *one, const struct node_key *other);
+
+/* Z85, as ZeroMQ has it. */
+#define KEY_TEXT_SIZE 41
+void key_format(const struct node_key *key, char text[KEY_TEXT_SIZE]);
+bool key_parse(const char *text, struct node_key *key);
+/* A new CURVE key pair. */
+void key_pair_make(struct node_key *public_key, uint8_t secret_key[32]);
 
 #endif
