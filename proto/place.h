@@ -20,6 +20,8 @@
 #define PLACE_LOG "c4pd.log"    /* when it runs in the background */
 #define PLACE_STORE "store.db"  /* jobs (daemon/jobs/store.h) */
 #define PLACE_JOBS "jobs"       /* a directory of each job's output */
+#define PLACE_BUNDLES "bundles" /* files of programs (daemon/jobs/bundle.h) */
+#define PLACE_WORK "work"       /* a directory of each job of another node that runs here */
 
 /* Longest state directory: "/control" must fit behind it into a Unix socket's address. */
 #define PLACE_MAX 96

@@ -21,8 +21,6 @@
 /* A request that is not answered is sent again after this long, so often; then it failed. */
 #define PROVISION_RETRY_MS 2000
 #define PROVISION_TRIES 8
-/* Parts of blobs that are on their way to us, for one job. */
-#define PROVISION_WINDOW 4
 
 struct provisions;
 struct provision;

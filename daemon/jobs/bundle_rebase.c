@@ -1,0 +1,191 @@
+/*
+ * The same command somewhere else.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/jobs/bundle_internal.h"
+
+struct place {
+    const struct manifest *manifest;
+    const char *directory;
+    char cwd[PATH_MAX]; /* as it was, without "." and ".." */
+    bool cwd_outside;
+};
+
+/* ---- paths ---- */
+
+/* "." and ".." taken out by words, as a shell does. `text` has a '/' in front. False: too long. */
+static bool path_tidy(const char *base, const char *text, size_t length, char path[PATH_MAX])
+{
+    char whole[2 * PATH_MAX], *word, *rest = whole;
+    size_t used = 0;
+    bool absolute = length > 0 && text[0] == '/';
+
+    if (length >= PATH_MAX || snprintf(whole, sizeof(whole), "%s/%.*s", absolute ? "" : base,
+                                       (int)length, text) >= (int)sizeof(whole))
+        return false;
+    path[0] = '\0';
+    while ((word = strsep(&rest, "/")) != NULL) {
+        if (*word == '\0' || strcmp(word, ".") == 0)
+            continue;
+        if (strcmp(word, "..") == 0) {
+            while (used > 0 && path[--used] != '/')
+                continue;
+            path[used] = '\0';
+            continue;
+        }
+        if (used + strlen(word) + 2 > PATH_MAX)
+            return false;
+        used += (size_t)snprintf(path + used, PATH_MAX - used, "/%s", word);
+    }
+    if (used == 0)
+        memcpy(path, "/", 2);
+    return true;
+}
+
+/* What of a tidy path lies below the root; NULL: it is elsewhere. */
+static const char *path_below(const struct manifest *manifest, const char *path)
+{
+    size_t length = strlen(manifest->root);
+
+    if (strncmp(path, manifest->root, length) != 0)
+        return NULL;
+    if (path[length] == '\0')
+        return path + length;
+    return path[length] == '/' ? path + length + 1 : NULL;
+}
+
+static char *path_move(const struct place *place, const char *below)
+{
+    char *path;
+
+    if (asprintf(&path, "%s%s%s", place->directory, *below != '\0' ? "/" : "", below) < 0)
+        return NULL;
+    return path;
+}
+
+/* ---- the parts of a command ---- */
+
+static int bytes_replace(ProtobufCBinaryData *bytes, char *text)
+{
+    if (text == NULL)
+        return -1;
+    free(bytes->data);
+    bytes->data = (uint8_t *)text;
+    bytes->len = strlen(text);
+    return 0;
+}
+
+/* `strict`: only what is in the bundle. */
+static int argument_rebase(const struct place *place, ProtobufCBinaryData *argument, bool strict)
+{
+    const char *text = (const char *)argument->data;
+    bool absolute = argument->len > 0 && text[0] == '/';
+    char path[PATH_MAX];
+    const char *below;
+
+    /* What is relative stays true where the cwd has come along. */
+    if (!absolute && (!place->cwd_outside || argument->len == 0 || text[0] == '-'))
+        return 0;
+    if (!path_tidy(place->cwd, text, argument->len, path) ||
+        (below = path_below(place->manifest, path)) == NULL)
+        return 0;
+    if ((strict || !absolute) && !manifest_has(place->manifest, below, strlen(below)))
+        return 0;
+    return bytes_replace(argument, path_move(place, below));
+}
+
+static int cwd_rebase(struct place *place, C4p__Submit *submit)
+{
+    const char *below;
+
+    if (!path_tidy("", (const char *)submit->cwd.data, submit->cwd.len, place->cwd))
+        return -1;
+    below = path_below(place->manifest, place->cwd);
+    place->cwd_outside = below == NULL;
+    return bytes_replace(&submit->cwd, path_move(place, below != NULL ? below : ""));
+}
+
+/* A list of directories with colons between them. */
+static char *list_rebase(const struct place *place, const char *list, size_t length)
+{
+    char *result = strdup(""), path[PATH_MAX];
+    const char *end = list + length;
+
+    while (result != NULL) {
+        const char *colon = memchr(list, ':', (size_t)(end - list));
+        size_t size = (size_t)((colon != NULL ? colon : end) - list);
+        const char *below = NULL;
+        char *longer;
+        int rc;
+
+        if (size > 0 && *list == '/' && path_tidy("", list, size, path))
+            below = path_below(place->manifest, path);
+        if (below != NULL)
+            rc = asprintf(&longer, "%s%s%s%s%s", result, place->directory,
+                          *below != '\0' ? "/" : "", below, colon != NULL ? ":" : "");
+        else
+            rc = asprintf(&longer, "%s%.*s%s", result, (int)size, list, colon != NULL ? ":" : "");
+        free(result);
+        result = rc < 0 ? NULL : longer;
+        if (colon == NULL)
+            break;
+        list = colon + 1;
+    }
+    return result;
+}
+
+static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry)
+{
+    static const char *const names[] = {"PYTHONPATH=", "PWD="};
+    const char *text = (const char *)entry->data;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        size_t length = strlen(names[i]);
+        char *list, *whole;
+
+        if (entry->len < length || memcmp(text, names[i], length) != 0)
+            continue;
+        list = list_rebase(place, text + length, entry->len - length);
+        if (list == NULL || asprintf(&whole, "%s%s", names[i], list) < 0)
+            whole = NULL;
+        free(list);
+        return bytes_replace(entry, whole);
+    }
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+static int submit_rebase(struct place *place, C4p__Submit *submit)
+{
+    if (cwd_rebase(place, submit) != 0)
+        return -1;
+    for (size_t i = 0; i < submit->n_argv; i++)
+        if (argument_rebase(place, &submit->argv[i], i == 0) != 0)
+            return -1;
+    for (size_t i = 0; i < submit->n_env; i++)
+        if (variable_rebase(place, &submit->env[i]) != 0)
+            return -1;
+    return 0;
+}
+
+int bundle_rebase(struct bundles *bundles, const struct bundle_hash *bundle, const char *directory,
+                  C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE])
+{
+    struct manifest manifest;
+    struct place place = {.manifest = &manifest, .directory = directory};
+    int rc;
+
+    if (bundle_load(bundles, bundle, &manifest, error) != 0)
+        return -1;
+    rc = submit_rebase(&place, submit);
+    manifest_free(&manifest);
+    return rc == 0 ? 0
+                   : bundle_refuse(error, "the command cannot be moved to where its files are: "
+                                          "out of memory, or a path that is too long");
+}
