@@ -35,8 +35,8 @@ static inline void maker_hash(struct bundle_hash *hash, const void *data, size_t
 }
 
 /* The files are sorted by the caller. `root` is borrowed during the call. */
-static inline void maker_make(struct maker *maker, const char *root,
-                              const struct maker_file *files, size_t count)
+static inline void maker_make(struct maker *maker, const char *root, const struct maker_file *files,
+                              size_t count)
 {
     static C4p__BundleFile messages[64], *list[64];
 
@@ -103,8 +103,8 @@ static inline int maker_put(struct bundles *bundles, const struct maker_file *fi
     do {
         size_t part = size - offset < BUNDLE_PART ? size - offset : BUNDLE_PART;
 
-        if (bundles_put(bundles, &hash, offset, file->content + offset, part,
-                        offset + part == size, error) != 0)
+        if (bundles_put(bundles, &hash, offset, file->content + offset, part, offset + part == size,
+                        error) != 0)
             return -1;
         offset += part;
     } while (offset < size);
