@@ -66,7 +66,7 @@ struct placing_peers {
 /* `slots` 0: no limit. NULL with errno ENOMEM. Destroy is NULL-safe, and tells nobody. */
 struct placing *placing_create(const struct placing_host *host, uint32_t slots, uint64_t seed);
 void placing_destroy(struct placing *placing);
-/* There is a cluster now; NULL: no more. Leases of others go with it. */
+/* There is a cluster now; NULL: no more. Leases of others end by themselves. */
 void placing_join(struct placing *placing, const struct placing_peers *peers);
 
 void placing_tick(struct placing *placing);
@@ -88,12 +88,12 @@ struct placing_figures {
     uint32_t guests;      /* of those used: by jobs of other homes */
     uint32_t nodes, pes;  /* that can be had in all, this node among them */
 };
-struct placing_figures placing_figures(const struct placing *placing);
+struct placing_figures placing_figures(struct placing *placing);
 
 /* ---- as a home ---- */
 
 /* What there is for this job at this moment; the sentence says why it has to wait. */
-enum queue_room placing_room(const struct placing *placing, uint64_t job, uint32_t pes,
+enum queue_room placing_room(struct placing *placing, uint64_t job, uint32_t pes,
                              char reason[QUEUE_REASON_SIZE]);
 
 struct placing_request {

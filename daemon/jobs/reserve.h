@@ -123,6 +123,10 @@ struct reservation_request {
     uint64_t seed;
 };
 
+/* Neither draining nor unfit. */
+bool reservation_usable(const struct reservation_request *request,
+                        const struct reservation_node *node);
+
 /* What all nodes have together that are neither draining nor unfit; `self` is this one's share. */
 struct reservation_sum {
     uint32_t nodes, pes, pes_free;
@@ -140,6 +144,18 @@ enum queue_room reservation_room(const struct reservation_request *request,
                                  const struct reservation_sum *sum, bool alone,
                                  char reason[RESERVE_REASON_SIZE]);
 
+/* A number that looks like any other, always the same one for the same one. */
+uint64_t reservation_mix(uint64_t number);
+
+/*
+ * Choose: this node first, then as few others as possible, and of those that would do the one with the
+ * least to spare; among equals by the seed, so that homes do not all choose the same. `parts` and
+ * `which` (the indices of the nodes) have room for `count`. Returns how many; 0: there is not enough.
+ */
+size_t reservation_choose(const struct reservation_request *request,
+                          const struct reservation_node *nodes, size_t count,
+                          struct reservation_part *parts, size_t *which);
+
 /* NULL with errno ENOMEM. Destroy is NULL-safe; it releases nothing. */
 struct reservation *reservation_create(const struct reservation_request *request,
                                        const struct reservation_node *nodes, size_t count,
@@ -154,6 +170,8 @@ void reservation_lost(struct reservation *reservation, const struct node_key *no
 void reservation_cancel(struct reservation *reservation, int64_t now);
 void reservation_tick(struct reservation *reservation, int64_t now);
 bool reservation_next(struct reservation *reservation, struct reservation_action *action);
+/* The node because of which it failed, or NULL. */
+const struct node_key *reservation_blamed(const struct reservation *reservation);
 /* The node that was found to be unfit in the last RESERVATION_FAILED, or NULL. */
 const struct reservation_unfit *reservation_unfit(const struct reservation *reservation);
 
