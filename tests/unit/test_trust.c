@@ -184,17 +184,13 @@ static void a_second_cluster_on_the_same_directory_is_refused(void **state)
 
 static void names_that_are_none_are_refused(void **state)
 {
-    static const char *const bad[] = {"",
-                                      "-a",
-                                      "a-",
-                                      "a b",
-                                      "a/b",
-                                      "\xc3\xa4",
-                                      "a@b",
-                                      "a\n",
-                                      ".",
-                                      "0123456789012345678901234567890123456789012345"
-                                      "678901234567890123"};
+    static const char *const bad[] = {
+        "",         "-a",
+        "a-",       "a b",
+        "a/b",      "a@b",
+        "a\n",      ".",
+        "\xc3\xa4", "0123456789012345678901234567890123456789012345678901234567890123",
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
