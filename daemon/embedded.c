@@ -98,7 +98,13 @@ static int embedded_open(struct embedded *daemon, char *error, size_t size)
         .session_ttl_ms = 0, /* its client is its only one */
         .version = C4P_VERSION,
     };
-    const struct service_listener listener = {on_greeted, on_deserted, on_idle, on_nothing, daemon};
+    const struct service_listener listener = {
+        .greeted = on_greeted,
+        .deserted = on_deserted,
+        .idle = on_idle,
+        .changed = on_nothing,
+        .context = daemon,
+    };
     char reason[SERVICE_ERROR_SIZE];
     enum store_open_result result;
 

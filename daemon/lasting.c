@@ -107,6 +107,16 @@ static void on_watchdog(evutil_socket_t fd, short what, void *argument)
     timer_set(daemon->watchdog, notify_watchdog_ms() / 2);
 }
 
+/* ---- commands about the cluster ---- */
+
+static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
+{
+    (void)context;
+    (void)admin;
+    answer->refused = (char *)(uintptr_t)"this node is alone, in no cluster (c4pd init founds one, "
+                                         "c4pd join TOKEN joins one)";
+}
+
 /* ---- the end ---- */
 
 static void on_leave(evutil_socket_t fd, short what, void *argument)
@@ -299,6 +309,7 @@ static struct service *service_make(struct lasting *daemon, enum store_open_resu
         .deserted = on_client,
         .idle = on_idle,
         .changed = on_changed,
+        .admin = on_admin,
         .context = daemon,
     };
     const struct service_settings settings = settings_of(daemon);

@@ -269,6 +269,13 @@ static int on_segment(void *context, uint64_t who, uint64_t job, struct attach_e
     return rc;
 }
 
+static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
+{
+    struct service *service = context;
+
+    service->listener.admin(service->listener.context, admin, answer);
+}
+
 /* ---- requests about jobs ---- */
 
 static int client_tie(struct client *client, uint64_t job)
@@ -512,7 +519,12 @@ static int control_open(struct service *service, const char *address)
         .lost = serve_lost,
         .context = service,
     };
-    const struct attach_listener door = {on_gone, on_segment, service};
+    const struct attach_listener door = {
+        .gone = on_gone,
+        .segment = on_segment,
+        .admin = service->listener.admin != NULL ? on_admin : NULL,
+        .context = service,
+    };
     const struct attach_settings settings = {address, service->place->host,
                                              service->settings.max_clients};
     uint64_t incarnation = 0;

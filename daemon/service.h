@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "daemon/jobs/jobs.h"
+#include "proto/control.pb-c.h"
 
 struct service;
 
@@ -30,6 +31,8 @@ struct service_listener {
     void (*idle)(void *context);
     /* Something that `status` shows is another: for the status line of the service manager. */
     void (*changed)(void *context);
+    /* A command of c4pd asks about the cluster (attach.h). NULL: there is none, ever. */
+    void (*admin)(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer);
     void *context;
 };
 

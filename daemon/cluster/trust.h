@@ -14,7 +14,7 @@
  *   incarnation  count of starts
  *   enrolled     the records, one a line
  *   tokens       those that this node gave out: id, public key of the secret, expiry, uses left
- *   members      where members were last seen: for the next start
+ *   members      where members were last seen, for the next start: a packed Exchange
  *
  * A token is text: c4pt1- and base64url (no padding) of version, seed address, seed key, 32 bytes of
  * secret and a checksum. The secret is the seed of a CURVE key pair (crypto_box_seed_keypair): the one
@@ -75,9 +75,14 @@ struct trust_identity {
 bool trust_exists(const char *state_dir);
 /* Make a cluster, and this node the first one in it. Refused if there is one already. */
 int trust_init(const char *state_dir, const char *cluster_name, const char *node_name, char *error);
-/* Become a node of a cluster that has let it in with these records, its own among them. */
+/* A key pair for a node that wants to join: the same one again if it tried before, and was not told
+ * what became of it. Refused if it belongs to a cluster already. */
+int trust_prepare(const char *state_dir, struct trust_identity *identity, char *error);
+/* Become a node of a cluster that has let it in with these records, its own among them, and with
+ * these members (trust_members_read), or none. */
 int trust_settle(const char *state_dir, const struct trust_identity *identity,
-                 const struct enrolment *records, size_t count, char *error);
+                 const struct enrolment *records, size_t count, const void *members,
+                 size_t members_size, char *error);
 /* Belong to no cluster any more: all that is known of it is removed, the key too. */
 int trust_forget(const char *state_dir, char *error);
 /* NULL with a sentence. Close is NULL-safe. */
@@ -86,6 +91,10 @@ void trust_close(struct trust *trust);
 const struct trust_identity *trust_identity(const struct trust *trust);
 /* The next incarnation, written down. */
 int trust_next_incarnation(struct trust *trust, uint64_t *incarnation, char *error);
+/* The file `members`, a packed Exchange of cluster.proto: to be decoded with the care that foreign
+ * bytes need. 0, the caller's to free; 1: there is none; -1. */
+int trust_members_read(const struct trust *trust, void **members, size_t *size, char *error);
+int trust_members_write(const struct trust *trust, const void *members, size_t size, char *error);
 
 /* Who may come in, and as what. */
 enum trust_role { ROLE_STRANGER = 0, ROLE_REVOKED, ROLE_NODE, ROLE_USER, ROLE_JOINER };

@@ -217,6 +217,22 @@ static const char *tokens_take(void *context, char *line)
     return NULL;
 }
 
+/* ---- members ---- */
+
+int trust_members_read(const struct trust *trust, void **members, size_t *size, char *error)
+{
+    char *data;
+    int rc = trust_file_read(&trust->place, TRUST_FILE_MEMBERS, &data, size, error);
+
+    *members = data;
+    return rc;
+}
+
+int trust_members_write(const struct trust *trust, const void *members, size_t size, char *error)
+{
+    return trust_file_write(&trust->place, TRUST_FILE_MEMBERS, members, size, error);
+}
+
 /* ---- all of it ---- */
 
 int trust_load(struct trust *trust, char *error)
@@ -281,18 +297,36 @@ static int place_claim(struct trust_place *place, const char *state_dir, char *e
 }
 
 /* The file `cluster` comes last: it is what says that all is there. */
-static int place_fill(struct trust *trust, char *error)
+static int place_fill(const struct trust *trust, const void *members, size_t size, char *error)
 {
     const struct trust_identity *identity = &trust->identity;
 
     if (key_write(&trust->place, identity, error) != 0 || trust_store_enrolled(trust, error) != 0 ||
-        trust_store_tokens(trust, error) != 0)
+        trust_store_tokens(trust, error) != 0 ||
+        (size > 0 && trust_members_write(trust, members, size, error) != 0))
         return -1;
     return cluster_write(&trust->place, identity, error);
 }
 
+int trust_prepare(const char *state_dir, struct trust_identity *identity, char *error)
+{
+    struct trust_place place;
+    int rc = place_claim(&place, state_dir, error);
+
+    *identity = (struct trust_identity){0};
+    if (rc == 0)
+        rc = key_read(&place, identity, error);
+    if (rc > 0) {
+        key_pair_make(&identity->public_key, identity->secret_key);
+        rc = key_write(&place, identity, error);
+    }
+    trust_place_close(&place);
+    return rc;
+}
+
 int trust_settle(const char *state_dir, const struct trust_identity *identity,
-                 const struct enrolment *records, size_t count, char *error)
+                 const struct enrolment *records, size_t count, const void *members,
+                 size_t members_size, char *error)
 {
     struct trust *trust = calloc(1, sizeof(*trust));
     int rc = trust != NULL && sodium_init() >= 0 ? 0 : -1;
@@ -307,7 +341,7 @@ int trust_settle(const char *state_dir, const struct trust_identity *identity,
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = trust_set_join(trust, &records[i], error) < 0 ? -1 : 0;
     if (rc == 0)
-        rc = place_fill(trust, error);
+        rc = place_fill(trust, members, members_size, error);
     trust_close(trust);
     return rc;
 }
@@ -332,7 +366,7 @@ int trust_init(const char *state_dir, const char *cluster_name, const char *node
     key_pair_make(&identity.public_key, identity.secret_key);
     randombytes_buf(identity.cluster, sizeof(identity.cluster));
     self.key = self.by = identity.public_key;
-    rc = trust_settle(state_dir, &identity, &self, 1, error);
+    rc = trust_settle(state_dir, &identity, &self, 1, NULL, 0, error);
     sodium_memzero(&identity, sizeof(identity));
     return rc;
 }

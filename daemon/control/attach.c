@@ -261,6 +261,46 @@ static void knock_segment(struct visitor *visitor, const C4p__Knock *knock)
         visitor_gone(visitor);
 }
 
+/* NULL: no memory. What does not fit becomes an apology. */
+static uint8_t *admin_answer_pack(C4p__AdminAnswer *answer, size_t *size)
+{
+    uint8_t *packet;
+
+    *size = c4p__admin_answer__get_packed_size(answer);
+    if (*size > CONTROL_MAX_PACKET) {
+        *answer = (C4p__AdminAnswer)C4P__ADMIN_ANSWER__INIT;
+        answer->refused = (char *)(uintptr_t) "the answer does not fit into a packet";
+        *size = c4p__admin_answer__get_packed_size(answer);
+    }
+    packet = malloc(*size + 1); /* an empty answer is one too */
+    if (packet != NULL)
+        c4p__admin_answer__pack(answer, packet);
+    return packet;
+}
+
+static void knock_admin(struct visitor *visitor, const C4p__Knock *knock)
+{
+    struct attach *attach = visitor->attach;
+    C4p__AdminAnswer answer = C4P__ADMIN_ANSWER__INIT;
+    uint64_t id = visitor->who.id;
+    uint8_t *packet;
+    size_t size;
+
+    if (attach->listener.admin == NULL) {
+        visitor_refuse(visitor, "this daemon is private to one run, and in no cluster");
+        return;
+    }
+    attach->listener.admin(attach->listener.context, knock->admin, &answer);
+    packet = admin_answer_pack(&answer, &size);
+    attach->refused += answer.refused[0] != '\0';
+    visitor = visitor_find(attach, id);
+    if (visitor != NULL && packet != NULL)
+        send(visitor->fd, packet, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    free(packet);
+    if (visitor != NULL)
+        visitor_gone(visitor);
+}
+
 /* What a client may say, and when. */
 static const struct knock_row {
     enum stage stage;
@@ -272,6 +312,8 @@ static const struct knock_row {
     [C4P__KNOCK__BODY_SEGMENT] = {GREETED, knock_segment,
                                   "Segment came too early: say Attach here, then Hello over ZeroMQ "
                                   "with the ticket"},
+    [C4P__KNOCK__BODY_ADMIN] = {SILENT, knock_admin,
+                                "Admin came after Attach: ask on a connection of its own"},
 };
 
 #define KNOCKS (sizeof(knocks) / sizeof(*knocks))

@@ -10,6 +10,9 @@
  * makes no sense is told so and disconnected. A connection that has said nothing for
  * ATTACH_SILENCE_SECONDS is closed, and one that does not use its ticket; the lifeline may take its
  * time. Of each connection one packet is served in a turn of the event loop.
+ *
+ * A command of c4pd that asks something about the cluster says Admin instead of Attach: it gets one
+ * answer, and its connection is closed.
  */
 #ifndef C4P_DAEMON_CONTROL_ATTACH_H
 #define C4P_DAEMON_CONTROL_ATTACH_H
@@ -21,6 +24,7 @@
 
 #include "daemon/router/bridge.h"
 #include "proto/control.h"
+#include "proto/control.pb-c.h"
 
 #define ATTACH_SILENCE_SECONDS 10
 #define ATTACH_TICKET_SECONDS 10
@@ -51,6 +55,9 @@ struct attach_listener {
     /* May this client enter the job? It has said Hello with its ticket. 0, or -1 with a sentence. */
     int (*segment)(void *context, uint64_t id, uint64_t job, struct attach_entry *entry,
                    char reason[ATTACH_ERROR_SIZE]);
+    /* A command asks: fill in the answer, whose strings stay until it has been sent. NULL: such
+     * questions are refused. */
+    void (*admin)(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer);
     void *context;
 };
 

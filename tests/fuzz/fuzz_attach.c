@@ -37,7 +37,13 @@ static int take_segment(void *context, uint64_t id, uint64_t job, struct attach_
     return job % 2 == 0 ? 0 : -1;
 }
 
-/* What the daemon answers is a Door; descriptors are closed by the kernel, since nobody takes them. */
+static void take_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
+{
+    (void)context;
+    answer->more = admin->body_case != C4P__ADMIN__BODY__NOT_SET;
+}
+
+/* What the daemon answers is a Door, or to Admin what looks like a part of one; descriptors are closed by the kernel, since nobody takes them. */
 static void answers_read(struct attach *attach, int fd)
 {
     uint8_t packet[4096];
@@ -59,7 +65,7 @@ static void answers_read(struct attach *attach, int fd)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct attach_settings settings = {"ipc:///address", "host", 1};
-    static const struct attach_listener listener = {take_gone, take_segment, NULL};
+    static const struct attach_listener listener = {take_gone, take_segment, take_admin, NULL};
     struct attach *attach;
     int pair[2];
 

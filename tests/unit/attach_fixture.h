@@ -83,11 +83,34 @@ static inline int house_segment(void *context, uint64_t id, uint64_t job,
     return 0;
 }
 
+/* Says yes to `nodes`, with a cluster's name of as many characters as a decimal `after` has it. */
+static inline void house_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
+{
+    static char name[CONTROL_MAX_PACKET + 1];
+    size_t size;
+
+    (void)context;
+    if (admin->body_case != C4P__ADMIN__BODY_NODES) {
+        answer->refused = (char *)(uintptr_t) "nothing is known of that";
+        return;
+    }
+    size = strtoul(admin->nodes->after, NULL, 10);
+    require(size < sizeof(name));
+    memset(name, 'x', size);
+    name[size] = '\0';
+    answer->cluster = name;
+}
+
 /* A house without a door to the street. */
 static inline void house_build(struct house *house)
 {
     const struct attach_settings settings = {"ipc:///address", "host", MAX_CLIENTS};
-    const struct attach_listener listener = {house_gone, house_segment, house};
+    const struct attach_listener listener = {
+        .gone = house_gone,
+        .segment = house_segment,
+        .admin = house_admin,
+        .context = house,
+    };
 
     memset(house, 0, sizeof(*house));
     seconds_skipped = 0;

@@ -99,6 +99,60 @@ static void the_segment_comes_with_its_descriptors(void **state)
     house_close(&house);
 }
 
+/* ---- commands ---- */
+
+static C4p__AdminAnswer *admin_asked(struct house *house, const char *packet, size_t size)
+{
+    static uint8_t answer[CONTROL_MAX_PACKET];
+    struct pollfd poller = {.events = POLLIN};
+    C4p__AdminAnswer *decoded;
+    ssize_t got;
+
+    poller.fd = street_connect(house);
+    packet_send(poller.fd, packet, size);
+    while (poll(&poller, 1, 0) == 0)
+        turn(house);
+    got = recv(poller.fd, answer, sizeof(answer), MSG_DONTWAIT);
+    assert_true(got >= 0);
+    decoded = c4p__admin_answer__unpack(NULL, (size_t)got, answer);
+    assert_non_null(decoded);
+    assert_int_equal(recv(poller.fd, answer, sizeof(answer), 0), 0); /* and it is over */
+    close(poller.fd);
+    return decoded;
+}
+
+static void a_command_gets_one_answer_and_its_connection_is_closed(void **state)
+{
+    C4p__AdminAnswer *answer;
+    struct house house;
+
+    (void)state;
+    house_open(&house);
+    answer = admin_asked(&house,
+                         "\x1a\x05\x0a\x03\x0a\x01"
+                         "7",
+                         7);
+    assert_string_equal(answer->cluster, "xxxxxxx");
+    c4p__admin_answer__free_unpacked(answer, NULL);
+    answer = admin_asked(&house, "\x1a\x04\x0a\x02\x0a\x00", 6); /* an answer of no bytes */
+    assert_string_equal(answer->cluster, "");
+    c4p__admin_answer__free_unpacked(answer, NULL);
+    assert_int_equal(attach_refused(house.attach), 0);
+    answer = admin_asked(&house, "\x1a\x00", 2);
+    assert_string_equal(answer->refused, "nothing is known of that");
+    c4p__admin_answer__free_unpacked(answer, NULL);
+    answer = admin_asked(&house,
+                         "\x1a\x09\x0a\x07\x0a\x05"
+                         "65536",
+                         11);
+    assert_string_equal(answer->refused, "the answer does not fit into a packet");
+    c4p__admin_answer__free_unpacked(answer, NULL);
+    assert_int_equal(attach_refused(house.attach), 2);
+    assert_int_equal(attach_count(house.attach), 0);
+    assert_int_equal(house.gone_count, 4);
+    house_close(&house);
+}
+
 static void the_lifeline_takes_its_time_and_is_not_counted_as_a_caller(void **state)
 {
     uint8_t ticket[CONTROL_TICKET_SIZE];
@@ -333,6 +387,7 @@ int main(void)
         watched_test(a_client_gets_a_ticket_that_says_who_it_is),
         watched_test(who_does_not_map_the_segment_gets_a_ticket_and_its_shape_instead),
         watched_test(the_segment_comes_with_its_descriptors),
+        watched_test(a_command_gets_one_answer_and_its_connection_is_closed),
         watched_test(the_lifeline_takes_its_time_and_is_not_counted_as_a_caller),
         watched_test(what_is_no_socket_is_not_adopted),
         watched_test(a_ticket_is_good_once),

@@ -17,7 +17,7 @@ static void packets_that_make_no_sense_are_told_so(void **state)
         {"GET / HTTP/1.1\r\n", 16, "cannot be decoded"},
         {"\x0a\x7f", 2, "cannot be decoded"}, /* a length that it has not */
         {"", 0, "nothing that this daemon knows"},
-        {"\x1a\x00", 2, "nothing that this daemon knows"}, /* a field of the future */
+        {"\x22\x00", 2, "nothing that this daemon knows"}, /* a field of the future */
         {large, sizeof(large), "larger than the 64 KiB"},
         {large, sizeof(large) - 1, "cannot be decoded"},
         {"\x0a\x00", 2, "versions " VERSIONS " of the control protocol, the client 0 to 0"},
@@ -71,6 +71,20 @@ static void a_second_attach_ends_the_connection(void **state)
     fd = greeted(&house, &who);
     attach_send(fd, CONTROL_MIN_VERSION, CONTROL_MAX_VERSION);
     assert_refused(&house, fd, "Attach came a second time");
+    house_close(&house);
+}
+
+static void admin_after_attach_ends_the_connection(void **state)
+{
+    uint8_t ticket[CONTROL_TICKET_SIZE];
+    struct house house;
+    int fd;
+
+    (void)state;
+    house_open(&house);
+    fd = attached(&house, ticket);
+    packet_send(fd, "\x1a\x02\x0a\x00", 4);
+    assert_refused(&house, fd, "ask on a connection of its own");
     house_close(&house);
 }
 
@@ -376,6 +390,7 @@ int main(void)
         watched_test(packets_that_make_no_sense_are_told_so),
         watched_test(another_version_is_refused_with_both_ranges),
         watched_test(a_second_attach_ends_the_connection),
+        watched_test(admin_after_attach_ends_the_connection),
         watched_test(a_segment_before_hello_ends_the_connection),
         watched_test(descriptors_that_a_client_sends_do_not_stay),
         watched_test(a_client_that_says_nothing_is_told_to_go),

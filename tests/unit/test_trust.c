@@ -124,7 +124,8 @@ static void two_sets_that_met_the_same_records_in_other_orders_have_one_hash(voi
 
     (void)state;
     scratch_make(&second);
-    assert_int_equal(trust_settle(second.path, trust_identity(one), trust_at(one, 0), 1, error), 0);
+    assert_int_equal(
+        trust_settle(second.path, trust_identity(one), trust_at(one, 0), 1, NULL, 0, error), 0);
     other = trust_open(second.path, error);
     assert_non_null(other);
     assert_int_equal(trust_hash(one), trust_hash(other));
@@ -236,6 +237,34 @@ static void incarnations_grow_over_starts_and_over_a_lost_file(void **state)
     scratch_write(&scratch, "cluster/incarnation", "many\n", 5);
     assert_int_equal(trust_next_incarnation(trust, &now, error), -1);
     says("line 1 is no number");
+    trust_close(trust);
+}
+
+static void who_prepares_to_join_keeps_its_key_until_it_has(void **state)
+{
+    struct trust_identity first, second;
+    struct enrolment self = {.kind = KEY_NODE, .name = "beta", .since = NOW};
+    struct trust *trust;
+    void *members;
+    size_t size;
+
+    (void)state;
+    assert_int_equal(trust_prepare(scratch.path, &first, error), 0);
+    assert_int_equal(trust_prepare(scratch.path, &second, error), 0);
+    assert_true(key_equal(&first.public_key, &second.public_key));
+    assert_false(trust_exists(scratch.path));
+    strcpy(first.name, "beta");
+    strcpy(first.cluster_name, "lab");
+    self.key = first.public_key;
+    assert_int_equal(trust_settle(scratch.path, &first, &self, 1, "who", 3, error), 0);
+    assert_int_equal(trust_prepare(scratch.path, &second, error), -1);
+    says("belongs to the cluster lab already");
+    trust = opened();
+    assert_true(key_equal(&trust_identity(trust)->public_key, &self.key));
+    assert_int_equal(trust_members_read(trust, &members, &size, error), 0);
+    assert_int_equal(size, 3);
+    assert_memory_equal(members, "who", 3);
+    free(members);
     trust_close(trust);
 }
 
@@ -624,6 +653,7 @@ int main(void)
         trust_test(names_that_are_none_are_refused),
         trust_test(what_is_forgotten_leaves_nothing_behind),
         trust_test(incarnations_grow_over_starts_and_over_a_lost_file),
+        trust_test(who_prepares_to_join_keeps_its_key_until_it_has),
         trust_test(roles_follow_what_was_enrolled_and_revoked),
         trust_test(a_record_that_nobody_can_have_made_is_refused),
         trust_test(the_set_has_a_limit),
