@@ -26,6 +26,7 @@
 #define LINKS_QUEUE 1024 /* messages to one peer */
 
 struct links;
+struct refusals;
 struct event_base;
 
 /* Where a message came from; the identity is what links_reply() wants. */
@@ -56,6 +57,7 @@ struct links_settings {
     const char *address; /* to bind: tcp://0.0.0.0:7227 */
     const struct trust_identity *identity;
     uint64_t incarnation;
+    struct refusals *refusals; /* borrowed: where strangers are counted */
     struct links_listener listener;
 };
 

@@ -1,0 +1,453 @@
+#include "daemon/cluster/links.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <zmq.h>
+
+#include "daemon/cluster/callers.h"
+#include "daemon/cluster/link.h"
+#include "daemon/cluster/record.h"
+#include "daemon/cluster/zap.h"
+#include "daemon/log.h"
+#include "proto/clock.h"
+
+/* Frames taken before the event loop gets its turn again. */
+#define BATCH 64
+
+/* ZeroMQ itself drops the connection of who sends more; up to this, the log says so. */
+#define HARD_LIMIT ((int64_t)4 * LINKS_MAX_MESSAGE)
+
+/* Who joins has no more to say than this. */
+#define JOINER_LIMIT 4096
+
+/* Frames of one peer that wait for us. */
+#define RECEIVE_QUEUE 256
+
+/* Answers, on connections of others. */
+#define REPLY_QUEUE 1024
+
+/* At the end: last words that have not left yet get this long. */
+#define LINGER_MS 300
+
+#define SWEEP_S 1
+
+/* Sockets of a link (with both ends of its monitor), and descriptors of it. */
+#define LINK_SOCKETS 3
+#define LINK_DESCRIPTORS 4
+
+struct links {
+    struct links_settings settings;
+    struct link_owner owner;
+    void *socket;
+    struct callers *callers;
+    struct event *readable;
+    struct event *again; /* what the descriptor does not tell of, when others had their turn */
+    struct event *sweep;
+    struct link *open; /* by key */
+    unsigned limit;
+    struct links_figures figures;
+    char address[NODE_ADDRESS_MAX + 33];
+};
+
+/* ---- what comes ---- */
+
+/* `what` it is that is dropped, and counted. */
+static void frame_refuse(struct links *links, const struct node_key *key, const char *what)
+{
+    char fingerprint[TRUST_FINGERPRINT_SIZE];
+
+    links->figures.refused++;
+    key_fingerprint(key, fingerprint);
+    refusals_add(links->settings.refusals, "a message of key %s: %s", fingerprint, what);
+}
+
+static void message_take(struct links *links, const struct links_origin *origin, const void *data,
+                         size_t size)
+{
+    const struct links_listener *listener = &links->settings.listener;
+    const bool joins = origin->role == ROLE_JOINER;
+    C4p__Peer *message;
+
+    if (size > (joins ? JOINER_LIMIT : LINKS_MAX_MESSAGE)) {
+        frame_refuse(links, &origin->key, "it is larger than allowed");
+        return;
+    }
+    message = peer_unpack(data, size);
+    if (message == NULL)
+        frame_refuse(links, &origin->key, "it cannot be decoded");
+    else if (joins && message->body_case != C4P__PEER__BODY_ENROL)
+        frame_refuse(links, &origin->key, "a token is good for joining only");
+    else
+        listener->received(listener->context, origin, message);
+    peer_free(message);
+}
+
+/* The role is asked for with every message: a connection that is older than a revocation is worth
+ * nothing any more. */
+static void frame_take(struct links *links, zmq_msg_t *identity, zmq_msg_t *frame)
+{
+    const struct links_listener *listener = &links->settings.listener;
+    struct links_origin origin = {.identity = zmq_msg_data(identity),
+                                  .identity_size = zmq_msg_size(identity)};
+    const void *data = zmq_msg_data(frame);
+    size_t size = zmq_msg_size(frame);
+
+    if (zap_key_of(frame, &origin.key) != 0) {
+        links->figures.refused++;
+        return;
+    }
+    callers_spoke(links->callers, zmq_msg_get(frame, ZMQ_SRCFD));
+    links->figures.received++;
+    links->figures.received_bytes += size;
+    origin.role = listener->role(listener->context, &origin.key);
+    switch (origin.role) {
+    case ROLE_NODE:
+    case ROLE_JOINER:
+        message_take(links, &origin, data, size);
+        break;
+    case ROLE_USER:
+        listener->user(listener->context, &origin.key, origin.identity, origin.identity_size, data,
+                       size);
+        break;
+    default:
+        frame_refuse(links, &origin.key, "this key was revoked");
+        break;
+    }
+}
+
+static bool links_have_mail(struct links *links)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+
+    return zmq_getsockopt(links->socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+}
+
+/* Take a frame with its identity. What has another number of parts is not ours: dropped. */
+static void links_take(struct links *links)
+{
+    zmq_msg_t part[2];
+    int parts = 0;
+    bool more = true;
+
+    while (more) {
+        zmq_msg_t extra;
+        zmq_msg_t *message = parts < 2 ? &part[parts] : &extra;
+
+        zmq_msg_init(message);
+        if (zmq_msg_recv(message, links->socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(message);
+            break;
+        }
+        more = zmq_msg_more(message);
+        if (message == &extra)
+            zmq_msg_close(message);
+        if (parts < 3)
+            parts++;
+    }
+    if (parts == 2)
+        frame_take(links, &part[0], &part[1]);
+    else
+        links->figures.refused++;
+    for (int i = 0; i < parts && i < 2; i++)
+        zmq_msg_close(&part[i]);
+}
+
+static void links_again(struct links *links)
+{
+    event_add(links->again, &(struct timeval){0, 0});
+}
+
+/* ZeroMQ's descriptor tells of changes only: go on until there is no mail, or come back by ourselves. */
+static void links_on_readable(evutil_socket_t fd, short what, void *argument)
+{
+    struct links *links = argument;
+
+    (void)fd;
+    (void)what;
+    for (unsigned taken = 0; taken < BATCH; taken++) {
+        if (!links_have_mail(links)) {
+            callers_judge(links->callers);
+            return;
+        }
+        links_take(links);
+    }
+    links_again(links);
+}
+
+/* ---- the peers ---- */
+
+static struct link *link_find(struct links *links, const struct node_key *key)
+{
+    struct link *link;
+
+    HASH_FIND(hh, links->open, key, sizeof(*key), link);
+    return link;
+}
+
+static void link_drop(struct links *links, struct link *link, int linger_ms)
+{
+    HASH_DEL(links->open, link);
+    link_destroy(link, linger_ms);
+}
+
+static void links_on_sweep(evutil_socket_t fd, short what, void *argument)
+{
+    struct links *links = argument;
+    const int64_t now = clock_ms();
+    struct link *link, *next;
+
+    (void)fd;
+    (void)what;
+    HASH_ITER(hh, links->open, link, next)
+    {
+        if (link_sweep(link, now))
+            link_drop(links, link, 0);
+    }
+    links_again(links);
+}
+
+static void links_on_broke(void *context, const struct node_key *key)
+{
+    const struct links *links = context;
+
+    links->settings.listener.broke(links->settings.listener.context, key);
+}
+
+static void links_on_refused(void *context, const struct node_key *key)
+{
+    const struct links *links = context;
+
+    links->settings.listener.refused(links->settings.listener.context, key);
+}
+
+/* There are too many: the one that was not used for longest goes. */
+static void links_make_room(struct links *links)
+{
+    struct link *link, *oldest = NULL;
+
+    if (HASH_COUNT(links->open) < links->limit)
+        return;
+    for (link = links->open; link != NULL; link = link->hh.next)
+        if (!link->speaking && (oldest == NULL || link->used < oldest->used))
+            oldest = link;
+    if (oldest != NULL)
+        link_drop(links, oldest, 0);
+}
+
+static struct link *link_for(struct links *links, const struct node_key *to, const char *address,
+                             int64_t now)
+{
+    struct link *link = link_find(links, to);
+
+    if (link != NULL && strcmp(link->address, address) == 0)
+        return link;
+    if (address[0] == '\0' || strlen(address) > NODE_ADDRESS_MAX) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (link != NULL && link->speaking) {
+        errno = EAGAIN;
+        return NULL;
+    }
+    if (link != NULL)
+        link_drop(links, link, 0);
+    links_make_room(links);
+    link = link_create(&links->owner, to, address, now);
+    if (link != NULL)
+        HASH_ADD(hh, links->open, key, sizeof(link->key), link);
+    return link;
+}
+
+/* ---- what goes ---- */
+
+int links_send(struct links *links, const struct node_key *to, const char *address,
+               C4p__Peer *message)
+{
+    const int64_t now = clock_ms();
+    uint8_t *data;
+    size_t size;
+    int rc = -1, saved;
+    struct link *link;
+
+    message->version = CLUSTER_VERSION;
+    message->incarnation = links->settings.incarnation;
+    size = c4p__peer__get_packed_size(message);
+    if (size > LINKS_MAX_MESSAGE) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    data = malloc(size + 1);
+    if (data == NULL)
+        return -1;
+    c4p__peer__pack(message, data);
+    link = link_for(links, to, address, now);
+    if (link != NULL)
+        rc = link_send(link, data, size, now);
+    saved = errno;
+    free(data);
+    if (rc == 0) {
+        links->figures.sent++;
+        links->figures.sent_bytes += size;
+    } else {
+        links->figures.dropped++;
+    }
+    errno = saved;
+    return rc;
+}
+
+int links_reply(struct links *links, const void *identity, size_t identity_size, const void *data,
+                size_t size)
+{
+    int rc = zmq_send(links->socket, identity, identity_size, ZMQ_SNDMORE | ZMQ_DONTWAIT), saved;
+
+    if (rc >= 0)
+        rc = zmq_send(links->socket, data, size, ZMQ_DONTWAIT);
+    saved = errno;
+    /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
+    if (links_have_mail(links))
+        links_again(links);
+    errno = saved;
+    return rc < 0 ? -1 : 0;
+}
+
+void links_close(struct links *links, const struct node_key *to)
+{
+    struct link *link = link_find(links, to);
+
+    if (link == NULL)
+        return;
+    if (!link->speaking)
+        link_drop(links, link, 0);
+    else
+        link->finished = true;
+}
+
+/* ---- life ---- */
+
+/* Half of what there is of sockets and descriptors, and a quarter: the rest is for others. */
+static unsigned limit_find(void *zmq)
+{
+    struct rlimit files;
+    rlim_t sockets = (rlim_t)zmq_ctx_get(zmq, ZMQ_MAX_SOCKETS) / (2 * LINK_SOCKETS);
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        files.rlim_cur = 1024;
+    files.rlim_cur /= 4 * LINK_DESCRIPTORS;
+    if (files.rlim_cur < sockets)
+        sockets = files.rlim_cur;
+    return sockets < 8 ? 8 : sockets < SWIM_MAX_MEMBERS ? (unsigned)sockets : SWIM_MAX_MEMBERS;
+}
+
+static int socket_open(struct links *links)
+{
+    const int receive = RECEIVE_QUEUE, send = REPLY_QUEUE, on = 1;
+    const int64_t limit = HARD_LIMIT;
+    size_t size = sizeof(links->address);
+
+    links->socket = zmq_socket(links->settings.zmq, ZMQ_ROUTER);
+    if (links->socket == NULL ||
+        link_socket_prepare(links->socket, links->settings.address, links->settings.identity) != 0)
+        return -1;
+    zmq_setsockopt(links->socket, ZMQ_SNDHWM, &send, sizeof(send));
+    zmq_setsockopt(links->socket, ZMQ_RCVHWM, &receive, sizeof(receive));
+    zmq_setsockopt(links->socket, ZMQ_ROUTER_MANDATORY, &on, sizeof(on));
+    zmq_setsockopt(links->socket, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
+    zmq_setsockopt(links->socket, ZMQ_ZAP_DOMAIN, LINKS_DOMAIN, strlen(LINKS_DOMAIN));
+    if (zmq_setsockopt(links->socket, ZMQ_CURVE_SERVER, &on, sizeof(on)) != 0)
+        return -1;
+    links->callers = callers_create(links->owner.base, links->settings.zmq, links->socket,
+                                    links->settings.refusals);
+    if (links->callers == NULL || zmq_bind(links->socket, links->settings.address) != 0)
+        return -1;
+    return zmq_getsockopt(links->socket, ZMQ_LAST_ENDPOINT, links->address, &size);
+}
+
+static int events_open(struct links *links)
+{
+    struct event_base *base = links->owner.base;
+    int fd = -1;
+    size_t size = sizeof(fd);
+
+    if (zmq_getsockopt(links->socket, ZMQ_FD, &fd, &size) != 0)
+        return -1;
+    links->readable = event_new(base, fd, EV_READ | EV_PERSIST, links_on_readable, links);
+    links->again = event_new(base, -1, 0, links_on_readable, links);
+    links->sweep = event_new(base, -1, EV_PERSIST, links_on_sweep, links);
+    errno = ENOMEM;
+    if (links->readable == NULL || links->again == NULL || links->sweep == NULL ||
+        event_add(links->readable, NULL) != 0 ||
+        event_add(links->sweep, &(struct timeval){SWEEP_S, 0}) != 0)
+        return -1;
+    links_again(links);
+    return 0;
+}
+
+struct links *links_create(struct event_base *base, const struct links_settings *settings,
+                           char *error)
+{
+    struct links *links = calloc(1, sizeof(*links));
+    int saved = ENOMEM;
+
+    if (links != NULL) {
+        links->settings = *settings;
+        links->owner = (struct link_owner){base,           settings->zmq,    settings->identity,
+                                           links_on_broke, links_on_refused, links};
+        links->limit = limit_find(settings->zmq);
+        if (socket_open(links) == 0 && events_open(links) == 0)
+            return links;
+        saved = errno;
+    }
+    snprintf(error, TRUST_ERROR_SIZE, "%.100s: cannot be bound: %s%s", settings->address,
+             zmq_strerror(saved),
+             saved == EADDRINUSE ? " (another program listens there: choose another port with "
+                                   "listen in c4pd.conf, or --listen)"
+                                 : "");
+    links_destroy(links);
+    errno = saved;
+    return NULL;
+}
+
+void links_destroy(struct links *links)
+{
+    struct link *link, *next;
+
+    if (links == NULL)
+        return;
+    HASH_ITER(hh, links->open, link, next)
+    {
+        link_drop(links, link, LINGER_MS);
+    }
+    if (links->readable != NULL)
+        event_free(links->readable);
+    if (links->again != NULL)
+        event_free(links->again);
+    if (links->sweep != NULL)
+        event_free(links->sweep);
+    callers_destroy(links->callers);
+    if (links->socket != NULL) {
+        const int linger = LINGER_MS;
+
+        zmq_setsockopt(links->socket, ZMQ_LINGER, &linger, sizeof(linger));
+        zmq_close(links->socket);
+    }
+    free(links);
+}
+
+const char *links_address(const struct links *links)
+{
+    return links->address;
+}
+
+struct links_figures links_figures(const struct links *links)
+{
+    struct links_figures figures = links->figures;
+
+    figures.open = HASH_COUNT(links->open);
+    return figures;
+}
