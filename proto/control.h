@@ -27,6 +27,9 @@
 /* Priorities of jobs go from minus this to this. */
 #define CONTROL_MAX_PRIORITY 1000
 
+/* Nodes of one job. */
+#define CONTROL_MAX_NODES 256
+
 #define CONTROL_TICKET_SIZE 32
 #define CONTROL_KEY_SIZE 16
 

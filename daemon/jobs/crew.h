@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "daemon/jobs/output.h"
+#include "proto/cluster.pb-c.h"
 
 struct crew;
 
@@ -38,8 +39,11 @@ struct crew_listener {
     void (*died)(void *context, uint32_t pe, const char *host, int code, int signal);
     /* C4P_EXIT: the first of the crew, and the first whose code is not 0. */
     void (*exited)(void *context, uint32_t pe, int32_t code, const char *text, size_t size);
-    void (*corrupted)(void *context, const char *what);
-    /* Its node cannot be reached any more: nothing else comes. `why` is a whole sentence. */
+    /* The PEs cannot go on: `what` is a whole sentence. */
+    void (*broken)(void *context, const char *what);
+    /* Nothing goes to or comes from that other node of the job any more. */
+    void (*parted)(void *context, struct crew *crew, uint32_t node, const char *why);
+    /* Its node cannot be reached any more: nothing else comes. `why` is without its name. */
     void (*lost)(void *context, struct crew *crew, const char *why);
 
     /* Output: where to, how much came, that a stream is at its end; as in output.h. Then pump(). */
@@ -63,6 +67,9 @@ struct crew_operations {
     uint32_t (*input_room)(const struct crew *crew, bool *closed);
     bool (*child_died)(struct crew *crew, pid_t pid);
     void (*finish)(struct crew *crew);
+    void (*message)(struct crew *crew, const C4p__Peer *message);
+    void (*node_down)(struct crew *crew, const char *why);
+    void (*node_up)(struct crew *crew, uint64_t incarnation);
     void (*destroy)(struct crew *crew);
 };
 
@@ -131,6 +138,25 @@ static inline bool crew_child_died(struct crew *crew, pid_t pid)
 static inline void crew_finish(struct crew *crew)
 {
     crew->operations->finish(crew);
+}
+
+/* Its node wrote, was lost, or is there in this life. Nothing to a crew that is here. */
+static inline void crew_message(struct crew *crew, const C4p__Peer *message)
+{
+    if (crew->operations->message != NULL)
+        crew->operations->message(crew, message);
+}
+
+static inline void crew_node_down(struct crew *crew, const char *why)
+{
+    if (crew->operations->node_down != NULL)
+        crew->operations->node_down(crew, why);
+}
+
+static inline void crew_node_up(struct crew *crew, uint64_t incarnation)
+{
+    if (crew->operations->node_up != NULL)
+        crew->operations->node_up(crew, incarnation);
 }
 
 static inline void crew_destroy(struct crew *crew)

@@ -3,25 +3,19 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "daemon/jobs/launch.h"
 #include "daemon/jobs/local_crew.h"
+#include "daemon/jobs/remote_crew.h"
+#include "daemon/jobs/span.h"
 #include "daemon/jobs/transcript.h"
 #include "daemon/log.h"
 #include "daemon/words.h"
 #include "proto/clock.h"
 #include "proto/control.h"
-#include "proto/segment.h"
-
-/* Ten years: more is a mistake, and timers count in seconds. */
-#define MAX_TIME_LIMIT_MS (10ull * 366 * 24 * 60 * 60 * 1000)
 
 struct job {
     uint64_t id;
@@ -29,16 +23,21 @@ struct job {
     struct job_place place;
     struct job_listener listener;
     struct job_life life;
-    struct crew *crews[JOB_MAX_NODES]; /* by their nodes: in the order of their PEs */
-    uint32_t nodes, launched;          /* crews, and those whose PEs are all spawned */
-    uint32_t epoch;
+    struct crew **crews; /* by their nodes: in the order of their PEs */
+    struct job_node *nodes;
+    uint32_t node_count, ready, spawned; /* nodes; those that are prepared, have all their PEs */
+    bool distributed;                    /* there are other hosts */
+    bool started;                        /* job_start() came */
+    bool given_back;                     /* unprepared was told */
+    struct span_identity identity;
     struct output *output;
     struct transcript *transcript; /* borrowed */
     struct event *life_timer, *output_timer, *limit_timer;
     uint64_t time_limit_ms;
     bool finished;    /* whoever does not keep up is not waited for */
     bool over, ended; /* no PE is left; the listener has been told */
-    char *text;       /* of C4P_EXIT */
+    bool pumping, pump_again;
+    char *text; /* of C4P_EXIT */
     size_t text_size;
 };
 
@@ -48,13 +47,13 @@ static void job_pump(struct job *job);
 
 static void signal_all(struct job *job, int number)
 {
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         crew_signal(job->crews[node], number);
 }
 
 static void stop_pes(struct job *job, uint32_t except)
 {
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         crew_stop_pes(job->crews[node], except);
 }
 
@@ -146,14 +145,14 @@ static bool crews_resume(struct job *job)
 {
     bool any = false;
 
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         any = crew_resume(job->crews[node]) || any;
     return any;
 }
 
 static bool crews_quiet(const struct job *job)
 {
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         if (!crew_quiet(job->crews[node]))
             return false;
     return true;
@@ -183,15 +182,13 @@ static void job_tell_ended(struct job *job)
     job->listener.ended(job->listener.context, job->id, &end);
 }
 
-/* Keep what there is as far as the followers keep up, and read on where that made room. */
-static void job_pump(struct job *job)
+/* Keep what there is as far as the followers keep up, and take more where that made room. */
+static void output_keep(struct job *job)
 {
     struct output_piece piece;
     bool flows, fresh = false;
     int64_t deadline;
 
-    if (job->ended)
-        return;
     do {
         while ((flows = followers_keep_up(job)) && output_next(job->output, clock_ms(), &piece)) {
             transcript_append(job->transcript, &piece);
@@ -205,8 +202,22 @@ static void job_pump(struct job *job)
     deadline = output_deadline(job->output);
     if (deadline >= 0)
         timer_set(job->output_timer, deadline);
-    else if (job->over && crews_quiet(job))
+    else if (job->over && crews_quiet(job) && !job->pump_again)
         job_tell_ended(job);
+}
+
+/* What crews hand over may be the last of them, which asks for this once more. */
+static void job_pump(struct job *job)
+{
+    job->pump_again = true;
+    if (job->pumping)
+        return;
+    job->pumping = true;
+    while (job->pump_again && !job->ended) {
+        job->pump_again = false;
+        output_keep(job);
+    }
+    job->pumping = false;
 }
 
 static void job_on_output_timer(evutil_socket_t fd, short what, void *argument)
@@ -228,11 +239,31 @@ static void on_spawned(void *context, struct crew *crew)
     struct job *job = context;
 
     (void)crew;
-    if (++job->launched < job->nodes)
+    if (++job->spawned < job->node_count)
         return;
     if (job->time_limit_ms != 0)
         timer_set(job->limit_timer, clock_ms() + (int64_t)job->time_limit_ms);
     job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_SPAWNED});
+}
+
+static void on_prepared(void *context, struct crew *crew)
+{
+    struct job *job = context;
+
+    (void)crew;
+    if (++job->ready == job->node_count && !job->life.decided && !job->given_back)
+        job->listener.prepared(job->listener.context, job->id);
+}
+
+static void on_unprepared(void *context, struct crew *crew, const char *why, bool unfit)
+{
+    struct job *job = context;
+
+    if (job->life.decided || job->given_back)
+        return;
+    job->given_back = true;
+    job->listener.unprepared(job->listener.context, job->id, &job->nodes[crew->node].key, why,
+                             unfit);
 }
 
 static void on_spawn_failed(void *context, const char *why)
@@ -276,14 +307,52 @@ static void on_exited(void *context, uint32_t pe, int32_t code, const char *text
     }
 }
 
-static void on_corrupted(void *context, const char *what)
+static void on_broken(void *context, const char *what)
+{
+    job_event(context, &(struct life_event){.kind = LIFE_BROKEN, .text = what});
+}
+
+/* "PE 3", "PEs 2-3", "none of its PEs" */
+static const char *pes_name(const struct crew *crew, char text[48])
+{
+    if (crew->pes == 1)
+        snprintf(text, 48, "PE %u", crew->first_pe);
+    else
+        snprintf(text, 48, "PEs %u-%u", crew->first_pe, crew->first_pe + crew->pes - 1);
+    return crew->pes == 0 ? "none of its PEs" : text;
+}
+
+static void on_lost(void *context, struct crew *crew, const char *why)
 {
     struct job *job = context;
-    char text[200];
+    char text[JOB_ERROR_SIZE], pes[48];
 
-    snprintf(text, sizeof(text),
-             "the job's shared segment is corrupt: %s (a PE wrote outside its own data)", what);
-    job_event(job, &(struct life_event){.kind = LIFE_CORRUPT, .text = text});
+    if (!job->started) {
+        on_unprepared(job, crew, why, false);
+        return;
+    }
+    snprintf(text, sizeof(text), "node %s was lost while it ran %s of this job: %.70s",
+             job->nodes[crew->node].name, pes_name(crew, pes), why);
+    job_event(job, &(struct life_event){
+                       .kind = LIFE_LOST, .pe = crew->first_pe, .pes = crew->pes, .text = text});
+    job_pump(job);
+}
+
+/* Seen from here it is the other node that is lost; between two others nobody knows which. */
+static void on_parted(void *context, struct crew *crew, uint32_t node, const char *why)
+{
+    struct job *job = context;
+    char text[JOB_ERROR_SIZE], pes[48];
+
+    if (node >= job->node_count)
+        return;
+    if (crew->node == 0)
+        snprintf(text, sizeof(text), "node %s was lost while it ran %s of this job: %.70s",
+                 job->nodes[node].name, pes_name(job->crews[node], pes), why);
+    else
+        snprintf(text, sizeof(text), "nodes %s and %s of this job cannot reach each other: %.70s",
+                 job->nodes[crew->node].name, job->nodes[node].name, why);
+    on_broken(job, text);
 }
 
 static void on_input_credit(void *context, uint32_t bytes, bool closed)
@@ -321,39 +390,6 @@ static void on_pump(void *context)
 
 /* ---- making it ---- */
 
-int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
-{
-    struct stat directory;
-    char path[PATH_MAX], limit[WORDS_SIZE];
-    bool aligned = request->region_size % SEGMENT_REGION_ALIGN == 0;
-
-    if (request->pes > SEGMENT_MAX_PES) {
-        snprintf(error, JOB_ERROR_SIZE, "a job has 1 to %d PEs, not %u", SEGMENT_MAX_PES,
-                 request->pes);
-        return -1;
-    }
-    if (request->region_size != 0 && (request->region_size < SEGMENT_MIN_REGION ||
-                                      request->region_size > SEGMENT_MAX_REGION || !aligned)) {
-        snprintf(error, JOB_ERROR_SIZE,
-                 "the segment size must be a multiple of %u MiB, from %u MiB to %u GiB",
-                 (unsigned)(SEGMENT_REGION_ALIGN >> 20), (unsigned)(SEGMENT_MIN_REGION >> 20),
-                 (unsigned)(SEGMENT_MAX_REGION >> 30));
-        return -1;
-    }
-    if (request->time_limit_ms > MAX_TIME_LIMIT_MS) {
-        snprintf(error, JOB_ERROR_SIZE, "a time limit of %s is too long: at most %d days",
-                 words_duration(request->time_limit_ms, limit), 10 * 366);
-        return -1;
-    }
-    if (*request->cwd != '/' || stat(request->cwd, &directory) != 0 ||
-        (errno = ENOTDIR, !S_ISDIR(directory.st_mode)) || access(request->cwd, X_OK) != 0) {
-        snprintf(error, JOB_ERROR_SIZE, "the directory %.150s: %s", request->cwd,
-                 *request->cwd != '/' ? "is no absolute path" : strerror(errno));
-        return -1;
-    }
-    return launch_find(request, path, error);
-}
-
 static int job_parts_make(struct job *job, const struct job_request *request,
                           char error[JOB_ERROR_SIZE])
 {
@@ -370,49 +406,133 @@ static int job_parts_make(struct job *job, const struct job_request *request,
     /* It has waited in the queue; what happens to it here begins with its turn. */
     life_input(&job->life, &(struct life_event){.kind = LIFE_STEP, .step = JOB_ADMITTED},
                request->queued);
-    if (getrandom(&job->epoch, sizeof(job->epoch), 0) != sizeof(job->epoch))
-        job->epoch = (uint32_t)clock_ms();
+    job->identity.job = job->id;
+    if (getrandom(&job->identity.epoch, sizeof(uint32_t), 0) != sizeof(uint32_t) ||
+        getrandom(job->identity.secret, PLANE_SECRET_SIZE, 0) != PLANE_SECRET_SIZE) {
+        snprintf(error, JOB_ERROR_SIZE, "the system has no random numbers: %s", strerror(errno));
+        return -1;
+    }
     return 0;
 }
 
-static int crews_make(struct job *job, const struct job_request *request,
-                      char error[JOB_ERROR_SIZE])
+static const struct crew_listener crew_listener = {
+    .prepared = on_prepared,
+    .unprepared = on_unprepared,
+    .pe_spawned = on_pe_spawned,
+    .spawned = on_spawned,
+    .spawn_failed = on_spawn_failed,
+    .started = on_started,
+    .died = on_died,
+    .exited = on_exited,
+    .broken = on_broken,
+    .parted = on_parted,
+    .lost = on_lost,
+    .room = on_room,
+    .filled = on_filled,
+    .ended = on_stream_ended,
+    .pump = on_pump,
+    .input_credit = on_input_credit,
+};
+
+/* Without a span all nodes are this one: one, or as many as a private daemon is to act as. */
+static int nodes_make(struct job *job, const struct job_request *request,
+                      const struct job_span *span)
 {
-    const struct crew_listener listener = {
-        .pe_spawned = on_pe_spawned,
-        .spawned = on_spawned,
-        .spawn_failed = on_spawn_failed,
-        .started = on_started,
-        .died = on_died,
-        .exited = on_exited,
-        .corrupted = on_corrupted,
-        .room = on_room,
-        .filled = on_filled,
-        .ended = on_stream_ended,
-        .pump = on_pump,
-        .input_credit = on_input_credit,
-        .context = job,
-    };
-    const struct crew_settings settings = {
+    uint32_t count = span != NULL ? span->count : request->nodes > 1 ? request->nodes : 1;
+
+    job->distributed = span != NULL;
+    job->node_count = count;
+    job->nodes = calloc(count, sizeof(*job->nodes));
+    job->crews = calloc(count, sizeof(struct crew *));
+    if (job->nodes == NULL || job->crews == NULL)
+        return -1;
+    if (span != NULL) {
+        memcpy(job->nodes, span->nodes, count * sizeof(*job->nodes));
+        return 0;
+    }
+    span_deal(job->nodes, count, request->pes);
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(job->nodes[i].name, NODE_NAME_MAX + 1, "%s", job->place.host);
+    }
+    return 0;
+}
+
+static struct crew *crew_here(struct job *job, const struct job_request *request, uint32_t node,
+                              char error[JOB_ERROR_SIZE])
+{
+    struct crew_settings settings = {
         .subject = job->subject,
         .request = request,
         .place = &job->place,
-        .epoch = job->epoch,
-        .nodes = 1,
-        .pes = request->pes,
-        .listener = listener,
+        .identity = &job->identity,
+        .node = node,
+        .node_count = job->node_count,
+        .nodes = job->nodes,
+        .listener = crew_listener,
     };
 
-    job->crews[0] = local_crew_create(&settings, error);
-    if (job->crews[0] == NULL)
-        return -1;
-    job->nodes = 1;
+    settings.listener.context = job;
+    return local_crew_create(&settings, error);
+}
+
+static struct crew *crew_elsewhere(struct job *job, const struct job_span *span,
+                                   const C4p__Prepare *prepare, uint32_t node,
+                                   char error[JOB_ERROR_SIZE])
+{
+    struct remote_crew_settings settings = {
+        .base = job->place.base,
+        .courier = span->courier,
+        .key = job->nodes[node].key,
+        .name = job->nodes[node].name,
+        .node = node,
+        .first_pe = job->nodes[node].first_pe,
+        .pes = job->nodes[node].pes,
+        .prepare = prepare,
+        .listener = crew_listener,
+    };
+    struct crew *crew;
+
+    settings.listener.context = job;
+    crew = remote_crew_create(&settings);
+    if (crew == NULL)
+        snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
+    return crew;
+}
+
+static int crews_make(struct job *job, const struct job_request *request,
+                      const struct job_span *span, const C4p__Prepare *prepare,
+                      char error[JOB_ERROR_SIZE])
+{
+    for (uint32_t node = 0; node < job->node_count; node++) {
+        job->crews[node] = span == NULL || node == 0
+                               ? crew_here(job, request, node, error)
+                               : crew_elsewhere(job, span, prepare, node, error);
+        if (job->crews[node] == NULL)
+            return -1;
+    }
     return 0;
 }
 
+/* The crews, with what the other nodes are told. */
+static int job_man(struct job *job, const struct job_request *request, const struct job_span *span,
+                   char error[JOB_ERROR_SIZE])
+{
+    struct span_message message = {0};
+    int rc = -1;
+
+    if (nodes_make(job, request, span) != 0 ||
+        (span != NULL && span_write(&message, span, &job->identity, request->region_size) != 0))
+        snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
+    else
+        rc = crews_make(job, request, span, &message.prepare, error);
+    span_message_free(&message);
+    return rc;
+}
+
 struct job *job_create(uint64_t id, const struct job_request *request,
-                       const struct job_place *place, struct transcript *transcript,
-                       const struct job_listener *listener, char error[JOB_ERROR_SIZE])
+                       const struct job_place *place, const struct job_span *span,
+                       struct transcript *transcript, const struct job_listener *listener,
+                       char error[JOB_ERROR_SIZE])
 {
     struct job *job = calloc(1, sizeof(*job));
     char text[CONTROL_ID_CHARS + 1];
@@ -428,7 +548,7 @@ struct job *job_create(uint64_t id, const struct job_request *request,
     control_id_format(id, text);
     snprintf(job->subject, sizeof(job->subject), "job %s", text);
     if (job_check(request, error) != 0 || job_parts_make(job, request, error) != 0 ||
-        crews_make(job, request, error) != 0) {
+        job_man(job, request, span, error) != 0) {
         job_destroy(job);
         return NULL;
     }
@@ -439,8 +559,10 @@ void job_destroy(struct job *job)
 {
     if (job == NULL)
         return;
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; job->crews != NULL && node < job->node_count; node++)
         crew_destroy(job->crews[node]);
+    free(job->crews);
+    free(job->nodes);
     if (job->life_timer != NULL)
         event_free(job->life_timer);
     if (job->output_timer != NULL)
@@ -455,14 +577,42 @@ void job_destroy(struct job *job)
 
 /* ---- starting ---- */
 
+bool job_prepare(struct job *job)
+{
+    job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_CHOSEN});
+    for (uint32_t node = 0; node < job->node_count; node++)
+        if (crew_prepare(job->crews[node]))
+            job->ready++;
+    return job->ready == job->node_count;
+}
+
 void job_start(struct job *job)
 {
-    static const enum job_event steps[] = {JOB_CHOSEN, JOB_RESERVED};
-
-    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++)
-        job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = steps[i]});
-    for (uint32_t node = 0; node < job->nodes && !job->life.decided; node++)
+    job->started = true;
+    job_event(job, &(struct life_event){.kind = LIFE_STEP, .step = JOB_RESERVED});
+    for (uint32_t node = 0; node < job->node_count && !job->life.decided; node++)
         crew_launch(job->crews[node]);
+}
+
+void job_message(struct job *job, const struct node_key *from, const C4p__Peer *message)
+{
+    for (uint32_t node = 1; job->distributed && node < job->node_count; node++)
+        if (memcmp(&job->nodes[node].key, from, sizeof(*from)) == 0)
+            crew_message(job->crews[node], message);
+}
+
+void job_node_down(struct job *job, const struct node_key *key, const char *why)
+{
+    for (uint32_t node = 1; job->distributed && node < job->node_count; node++)
+        if (memcmp(&job->nodes[node].key, key, sizeof(*key)) == 0)
+            crew_node_down(job->crews[node], why);
+}
+
+void job_node_up(struct job *job, const struct node_key *key, uint64_t incarnation)
+{
+    for (uint32_t node = 1; job->distributed && node < job->node_count; node++)
+        if (memcmp(&job->nodes[node].key, key, sizeof(*key)) == 0)
+            crew_node_up(job->crews[node], incarnation);
 }
 
 void job_resume(struct job *job)
@@ -470,14 +620,24 @@ void job_resume(struct job *job)
     job_pump(job);
 }
 
+/* The crew of PE 0. */
+static struct crew *crew_first(const struct job *job)
+{
+    uint32_t node = 0;
+
+    while (job->crews[node]->pes == 0)
+        node++;
+    return job->crews[node];
+}
+
 int job_input(struct job *job, const void *data, size_t size, bool eof)
 {
-    return crew_input(job->crews[0], data, size, eof);
+    return crew_input(crew_first(job), data, size, eof);
 }
 
 uint32_t job_input_room(const struct job *job, bool *closed)
 {
-    return crew_input_room(job->crews[0], closed);
+    return crew_input_room(crew_first(job), closed);
 }
 
 bool job_lives(const struct job *job)
@@ -506,7 +666,7 @@ void job_finish(struct job *job, const char *why)
 {
     job->finished = true;
     job_cancel(job, true, why);
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         crew_finish(job->crews[node]);
     job_pump(job);
     if (!job->ended)
@@ -515,7 +675,7 @@ void job_finish(struct job *job, const char *why)
 
 bool job_child_died(struct job *job, pid_t pid)
 {
-    for (uint32_t node = 0; node < job->nodes; node++)
+    for (uint32_t node = 0; node < job->node_count; node++)
         if (crew_child_died(job->crews[node], pid))
             return true;
     return false;

@@ -1,11 +1,12 @@
 /*
- * A job that runs: its PEs, its segment and router, what they write, and its life.
+ * A job that runs: its crews (the PEs on each of its nodes), what they write, and its life.
  *
- * This is the shell around the pure cores life.h and output.h: it spawns, reads pipes, sends
- * signals, and keeps what the PEs write in the job's transcript. It is made when the job's turn has
- * come. job_start() makes all PEs; from then on the event loop drives it until the listener's
- * `ended`, which comes after the last PE is gone and everything that the PEs wrote is in the
- * transcript.
+ * This is the shell around the pure cores life.h and output.h: it starts and stops the crews, hears
+ * what happens to them, and keeps what the PEs write in the job's transcript. It is made when the
+ * job's turn has come and it is known where its PEs will be. job_prepare() makes ready what each node
+ * needs; when all are, job_start() makes all PEs; from then on the event loop drives it until the
+ * listener's `ended`, which comes after the last PE is gone and everything that the PEs wrote is in
+ * the transcript.
  */
 #ifndef C4P_DAEMON_JOBS_JOB_H
 #define C4P_DAEMON_JOBS_JOB_H
@@ -16,16 +17,17 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "daemon/jobs/letters.h"
 #include "daemon/jobs/life.h"
 #include "daemon/jobs/output.h"
+#include "proto/cluster.pb-c.h"
+#include "proto/control.h"
 
 struct event_base;
 struct job;
 struct plane;
 struct router;
 struct transcript;
-
-#define JOB_MAX_NODES 256
 
 /* What a client asks for; the arrays end with NULL. All of it is borrowed during job_create(). */
 struct job_request {
@@ -36,6 +38,7 @@ struct job_request {
     uint64_t region_size;   /* 0: a share of the machine's memory */
     uint64_t time_limit_ms; /* of its run; 0: none */
     bool input;             /* standard input will come; else it is at its end */
+    uint32_t nodes;         /* of a private daemon: act as so many hosts; 0: as one */
     const char *mark;       /* how its processes are known: C4P_JOB in their environment */
     int64_t queued;         /* on clock_ms(): since when it has waited */
 };
@@ -47,6 +50,23 @@ struct job_place {
     const char *host;
     const char *package_dir; /* put in front of PYTHONPATH; NULL: nothing */
     struct rlimit files;     /* RLIMIT_NOFILE of the PEs */
+};
+
+/* One of the nodes that a job's PEs are on; PEs are dealt in the order of the nodes. */
+struct job_node {
+    struct node_key key;
+    char name[NODE_NAME_MAX + 1];
+    char data[NODE_ADDRESS_MAX + 1]; /* of its data plane */
+    uint32_t first_pe, pes;
+};
+
+/* Where the PEs of a job are; the first node is this one, with or without PEs. */
+struct job_span {
+    const struct job_node *nodes;
+    uint32_t count;
+    uint64_t attempt;            /* of the reservation */
+    struct courier courier;      /* to the others */
+    const C4p__Prepare *prepare; /* what they need for it: bundle, python, session */
 };
 
 struct job_end {
@@ -65,6 +85,11 @@ struct job_listener {
     /* May more be put into the transcript now? If not, job_resume() says when. */
     bool (*keeps_up)(void *context, uint64_t job);
     void (*ended)(void *context, uint64_t job, const struct job_end *end);
+    /* What job_prepare() began is done. Or it cannot be: with `unfit`, that node is never to be asked
+     * for this job again; the job is to be destroyed. Of jobs with a span only. */
+    void (*prepared)(void *context, uint64_t job);
+    void (*unprepared)(void *context, uint64_t job, const struct node_key *node, const char *why,
+                       bool unfit);
     void *context;
 };
 
@@ -73,15 +98,23 @@ struct job_listener {
 /* What can be seen to be impossible before anything is made: -1 with a sentence. */
 int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE]);
 
-/* NULL with a sentence in `error`. The transcript is borrowed, and must outlive the job. */
+/* NULL with a sentence in `error`. The transcript is borrowed, and must outlive the job. `span` NULL:
+ * all PEs are here. */
 struct job *job_create(uint64_t id, const struct job_request *request,
-                       const struct job_place *place, struct transcript *transcript,
-                       const struct job_listener *listener, char error[JOB_ERROR_SIZE]);
+                       const struct job_place *place, const struct job_span *span,
+                       struct transcript *transcript, const struct job_listener *listener,
+                       char error[JOB_ERROR_SIZE]);
 /* Kills what lives. NULL-safe. Not from within a listener. */
 void job_destroy(struct job *job);
 
-/* Spawn the PEs. Trouble is told as the job's end. */
+/* Make all nodes ready. True: they are. False: the listener will be told. */
+bool job_prepare(struct job *job);
+/* All are prepared: spawn the PEs. Trouble is told as the job's end. */
 void job_start(struct job *job);
+/* A node of it wrote, was lost (a sentence without its name), or has been started anew. */
+void job_message(struct job *job, const struct node_key *from, const C4p__Peer *message);
+void job_node_down(struct job *job, const struct node_key *node, const char *why);
+void job_node_up(struct job *job, const struct node_key *node, uint64_t incarnation);
 /* Followers have caught up: keeps_up may have another answer. */
 void job_resume(struct job *job);
 

@@ -184,8 +184,12 @@ static void on_ended(void *context, uint64_t id, const struct job_end *end)
 static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
                     char error[JOBS_REASON_SIZE])
 {
-    const struct job_listener listener = {on_changed,  on_output, on_input_credit,
-                                          on_keeps_up, on_ended,  jobs};
+    const struct job_listener listener = {.changed = on_changed,
+                                          .output = on_output,
+                                          .input_credit = on_input_credit,
+                                          .keeps_up = on_keeps_up,
+                                          .ended = on_ended,
+                                          .context = jobs};
     struct submission submission;
     char mark[REMAINS_MARK_SIZE];
     struct transcript *transcript = entry_transcript(jobs, entry);
@@ -199,7 +203,7 @@ static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
     submission.request.pes = entry->record.pes;
     submission.request.queued = entry->queued;
     entry->job =
-        job_create(entry->id, &submission.request, jobs->place, transcript, &listener, error);
+        job_create(entry->id, &submission.request, jobs->place, NULL, transcript, &listener, error);
     submission_free(&submission);
     return entry->job == NULL ? -1 : 0;
 }
@@ -269,6 +273,7 @@ static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
     }
     DL_APPEND(jobs->active, entry);
     jobs->running++;
+    job_prepare(entry->job);
     job_start(entry->job);
 }
 

@@ -13,8 +13,8 @@ struct letter {
     uint8_t packed[];
 };
 
-void letters_init(struct letters *letters, const struct courier *courier,
-                  const struct node_key *to, uint64_t job, uint64_t attempt, int64_t now)
+void letters_init(struct letters *letters, const struct courier *courier, const struct node_key *to,
+                  uint64_t job, uint64_t attempt, int64_t now)
 {
     memset(letters, 0, sizeof(*letters));
     letters->courier = *courier;

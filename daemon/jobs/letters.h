@@ -51,8 +51,8 @@ struct letters {
     bool owes;         /* an acknowledgement */
 };
 
-void letters_init(struct letters *letters, const struct courier *courier,
-                  const struct node_key *to, uint64_t job, uint64_t attempt, int64_t now);
+void letters_init(struct letters *letters, const struct courier *courier, const struct node_key *to,
+                  uint64_t job, uint64_t attempt, int64_t now);
 void letters_free(struct letters *letters);
 
 /* Write one: `number` is its field in `message`. -1 with errno ENOMEM. */

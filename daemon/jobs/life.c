@@ -223,6 +223,22 @@ static void pe_died(struct job_life *life, const struct life_event *event, int64
         death_judge(life, event, before == PE_STARTED, now);
 }
 
+/* Others may wait for what was there, so the job cannot go on; what is left of it is told to stop. */
+static void node_lost(struct job_life *life, const struct life_event *event, int64_t now)
+{
+    for (uint32_t i = 0; i < event->pes && event->pe < life->pes && i < life->pes - event->pe;
+         i++) {
+        uint8_t *pe = &life->pe[event->pe + i];
+
+        if (*pe == PE_SPAWNED || *pe == PE_STARTED)
+            life->living--;
+        *pe = PE_GONE;
+    }
+    if (!life->decided)
+        decide(life, JOB_BROKE, 1, LIFE_NOBODY, "%s", event->text);
+    stop_begin(life, LIFE_NOBODY, now);
+}
+
 static void cancel(struct job_life *life, const char *why, enum life_phase phase, int64_t now)
 {
     if (!life->decided)
@@ -295,11 +311,14 @@ void life_input(struct job_life *life, const struct life_event *event, int64_t n
         if (event->pe < life->pes)
             pe_died(life, event, now);
         break;
-    case LIFE_CORRUPT:
+    case LIFE_BROKEN:
         if (!life->decided)
             decide(life, JOB_BROKE, 1, LIFE_NOBODY, "%s", event->text);
-        /* Nobody can be told anything through a segment that is broken. */
+        /* Nobody can be told anything through what is broken. */
         phase_enter(life, PHASE_TERM, now);
+        break;
+    case LIFE_LOST:
+        node_lost(life, event, now);
         break;
     case LIFE_CANCEL:
         cancel(life, event->text, PHASE_TERM, now);

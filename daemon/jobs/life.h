@@ -60,7 +60,8 @@ enum life_event_kind {
     LIFE_PE_STARTED,   /* pe has called charm.start() */
     LIFE_EXIT,         /* pe ends the program with code */
     LIFE_PE_DIED, /* pe, on the host `text`, ended: by signal if that is not 0, else with code */
-    LIFE_CORRUPT, /* text: what is wrong with the segment */
+    LIFE_BROKEN,  /* text: why the PEs cannot go on (their segment is corrupt ...) */
+    LIFE_LOST,    /* text: the node of `pes` PEs from pe on cannot be reached: they are gone */
     LIFE_CANCEL,  /* text: why, NULL: somebody wanted it */
     LIFE_KILL,    /* no grace; the outcome is that of a cancel unless there is one; text as there */
     LIFE_CLOSE,   /* a session is done: all are to stop, which is a success; text: why, or NULL */
@@ -71,7 +72,7 @@ enum life_event_kind {
 struct life_event {
     enum life_event_kind kind;
     enum job_event step;
-    uint32_t pe;
+    uint32_t pe, pes;
     int code;
     int signal;
     const char *text;

@@ -191,8 +191,18 @@ static void on_exited(void *context, uint32_t pe, int32_t code, const char *text
 static void on_corrupted(void *context, const char *what)
 {
     struct local_crew *local = context;
+    char text[200];
 
-    local->crew.listener.corrupted(local->crew.listener.context, what);
+    snprintf(text, sizeof(text),
+             "the job's shared segment is corrupt: %s (a PE wrote outside its own data)", what);
+    local->crew.listener.broken(local->crew.listener.context, text);
+}
+
+static void on_parted(void *context, uint32_t node, const char *why)
+{
+    struct local_crew *local = context;
+
+    local->crew.listener.parted(local->crew.listener.context, &local->crew, node, why);
 }
 
 /* ---- starting ---- */
@@ -394,22 +404,26 @@ static uint64_t region_size_default(uint32_t endpoints)
 static int router_make(struct local_crew *local, const struct crew_settings *settings,
                        char error[JOB_ERROR_SIZE])
 {
-    const struct router_listener listener = {
-        .started = on_started, .exited = on_exited, .corrupted = on_corrupted, .context = local};
+    const struct router_listener listener = {on_started, on_exited, on_corrupted, on_parted, local};
     const struct job_request *request = settings->request;
+    struct router_node routers[CONTROL_MAX_NODES];
+    struct router_nodes nodes = span_router_nodes(settings->nodes, settings->node_count,
+                                                  settings->node, settings->identity, routers);
     struct segment_geometry geometry = {
-        .epoch = settings->epoch,
+        .epoch = settings->identity->epoch,
         .pes = request->pes,
-        .first_pe = settings->first_pe,
-        .local_pes = settings->pes,
+        .first_pe = local->crew.first_pe,
+        .local_pes = local->crew.pes,
         .node = settings->node,
-        .nodes = settings->nodes,
+        .nodes = settings->node_count,
         .cores = cores_count(),
-        .region_size = request->region_size ? request->region_size
-                                            : region_size_default(request->pes + settings->nodes),
+        .region_size = request->region_size
+                           ? request->region_size
+                           : region_size_default(request->pes + settings->node_count),
     };
 
-    local->router = router_create(settings->place->plane, &geometry, NULL, &listener);
+    local->router = router_create(settings->place->plane, &geometry,
+                                  settings->node_count > 1 ? &nodes : NULL, &listener);
     if (local->router == NULL)
         snprintf(error, JOB_ERROR_SIZE,
                  "cannot make the job's shared segment of %llu MiB: %s "
@@ -421,22 +435,24 @@ static int router_make(struct local_crew *local, const struct crew_settings *set
 static int local_open(struct local_crew *local, const struct crew_settings *settings,
                       char error[JOB_ERROR_SIZE])
 {
+    const struct job_node *node = &settings->nodes[settings->node];
+
     local->crew = (struct crew){.operations = &local_operations,
                                 .node = settings->node,
-                                .first_pe = settings->first_pe,
-                                .pes = settings->pes,
+                                .first_pe = node->first_pe,
+                                .pes = node->pes,
                                 .listener = settings->listener};
     snprintf(local->subject, sizeof(local->subject), "%s", settings->subject);
     local->place = settings->place;
     local->feed.fd = -1;
-    local->pes = calloc(settings->pes + 1, sizeof(*local->pes));
+    local->pes = calloc(node->pes + 1, sizeof(*local->pes));
     if (local->pes == NULL) {
         snprintf(error, JOB_ERROR_SIZE, "cannot make the job: out of memory");
         return -1;
     }
-    for (uint32_t i = 0; i < 2 * settings->pes; i++)
+    for (uint32_t i = 0; i < 2 * node->pes; i++)
         local->pes[i / 2].source[i % 2] = (struct source){.crew = local,
-                                                          .pe = settings->first_pe + i / 2,
+                                                          .pe = node->first_pe + i / 2,
                                                           .stream = (enum output_stream)(i % 2),
                                                           .fd = -1};
     if (launch_init(&local->launch, settings->request, settings->place, error) != 0)

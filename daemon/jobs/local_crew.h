@@ -6,13 +6,15 @@
 
 #include "daemon/jobs/crew.h"
 #include "daemon/jobs/job.h"
+#include "daemon/jobs/span.h"
 
 struct crew_settings {
     const char *subject;               /* "job 7k2m9x4c", for the log; borrowed */
     const struct job_request *request; /* used during the call; its `pes` are those of all nodes */
     const struct job_place *place;     /* borrowed */
-    uint32_t epoch;
-    uint32_t node, nodes, first_pe, pes;
+    const struct span_identity *identity;
+    const struct job_node *nodes; /* of the job; used during the call */
+    uint32_t node_count, node;    /* the crew's own is nodes[node] */
     struct crew_listener listener;
 };
 

@@ -429,7 +429,7 @@ static void a_corrupt_segment_ends_the_job_without_using_it(void **state)
 
     (void)state;
     life_begin(&life, 1);
-    happened(&life, LIFE_CORRUPT, 0);
+    happened(&life, LIFE_BROKEN, 0);
     assert_null(action_find(&life, LIFE_TELL_STOP));
     assert_int_equal(action_find(&life, LIFE_SIGNAL)->signal, SIGTERM);
     died(&life, 0, 0, SIGTERM);
