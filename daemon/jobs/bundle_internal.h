@@ -77,6 +77,8 @@ int manifest_parse(struct manifest *manifest, const void *data, size_t size,
 void manifest_free(struct manifest *manifest);
 /* Is there a file of this path, or one below it? */
 bool manifest_has(const struct manifest *manifest, const char *path, size_t length);
+/* May a module have this name? */
+bool manifest_module_allowed(const char *name);
 
 /* ---- bundle_cache.c ---- */
 

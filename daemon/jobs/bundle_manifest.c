@@ -157,7 +157,7 @@ static int directories_check(const C4p__BundleManifest *message, char error[BUND
 }
 
 /* They go into the command line of an interpreter. */
-static bool module_allowed(const char *name)
+bool manifest_module_allowed(const char *name)
 {
     size_t length = strlen(name);
 
@@ -180,7 +180,7 @@ static int message_check(const C4p__BundleManifest *message, char error[BUNDLE_E
         return bundle_refuse(error, "a bundle names at most %u modules, this one %zu",
                              BUNDLE_MAX_MODULES, message->n_modules);
     for (size_t i = 0; i < message->n_modules; i++)
-        if (!module_allowed(message->modules[i]))
+        if (!manifest_module_allowed(message->modules[i]))
             return bundle_refuse(error, "the bundle names a module that can have no such name");
     if (root_check(&message->root, error) != 0 || files_check(message, error) != 0)
         return -1;

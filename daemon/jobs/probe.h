@@ -35,6 +35,8 @@ struct probe;
  * nobody, and is NULL-safe. */
 struct probes *probes_create(const struct job_place *place, struct bundles *bundles);
 void probes_destroy(struct probes *probes);
+/* What this host is called in sentences; at first as `place` says. */
+void probes_set_name(struct probes *probes, const char *name);
 
 /*
  * What the job needs. `need` is good during the call; NULL: `reason` says why the home itself cannot
