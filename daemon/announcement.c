@@ -79,7 +79,8 @@ static void text_write(FILE *file, const struct config *config)
             process_start(getpid()), boot[0] != '\0' ? boot : "-", since, C4P_VERSION);
     /* Source and line of each value; the file that the lines are of comes last. */
     for (unsigned key = 0; key < CONFIG_KEYS; key++)
-        fprintf(file, "%s %" PRIu64 " %u %u\n", config_rows[key].key, config->values[key].number,
+        fprintf(file, "%s %" PRIu64 " %s %u %u\n", config_rows[key].key, config->values[key].number,
+                config->values[key].text[0] != '\0' ? config->values[key].text : "-",
                 (unsigned)config->values[key].source, config->values[key].line);
     fprintf(file, "file %s\n", config->path);
 }
@@ -119,10 +120,12 @@ static bool config_scan(FILE *file, struct config *config)
         unsigned source;
         char name[40];
 
-        if (fscanf(file, " %39s %" SCNu64 " %u %u", name, &value->number, &source, &value->line) !=
-                4 ||
+        if (fscanf(file, " %39s %" SCNu64 " %95s %u %u", name, &value->number, value->text, &source,
+                   &value->line) != 5 ||
             strcmp(name, config_rows[key].key) != 0 || source > CONFIG_COMMAND_LINE)
             return false;
+        if (!value_is_text(config_rows[key].type))
+            value->text[0] = '\0';
         value->source = (enum config_source)source;
     }
     return fscanf(file, " file%*1[ ]%4095[^\n]", config->path) >= 0;

@@ -42,6 +42,14 @@ const struct config_row config_rows[CONFIG_KEYS] = {
     [CONFIG_SESSION_TTL] = {"sessions", "ttl", "--session-ttl", "TIME", VALUE_TIME, 3600 * SECOND,
                             SECOND, 3650 * DAY, true,
                             "how long a named session lives without a client"},
+    [CONFIG_LISTEN] = {"cluster", "listen", "--listen", "ADDRESS", VALUE_ADDRESS, 0, 0, 0, false,
+                       "where a node of a cluster is reached by others", "0.0.0.0:7227"},
+    [CONFIG_ADVERTISE] = {"cluster", "advertise", "--advertise", "HOST", VALUE_HOST, 0, 0, 0, true,
+                          "what it tells others to reach it at; auto: it finds out", VALUE_AUTO},
+    [CONFIG_DATA_LISTEN] = {"cluster", "data_listen", "--data-listen", "ADDRESS", VALUE_ADDRESS, 0,
+                            0, 0, false,
+                            "the same for what programs send; auto: the next port of listen",
+                            VALUE_AUTO},
 };
 
 /* ---- values ---- */
@@ -60,9 +68,22 @@ static uint32_t cores_usable(void)
 void config_init(struct config *config, uint32_t cores)
 {
     memset(config, 0, sizeof(*config));
-    for (unsigned key = 0; key < CONFIG_KEYS; key++)
+    for (unsigned key = 0; key < CONFIG_KEYS; key++) {
         config->values[key].number = config_rows[key].otherwise;
+        if (value_is_text(config_rows[key].type))
+            strcpy(config->values[key].text, config_rows[key].otherwise_text);
+    }
     config->values[CONFIG_PES].number = cores;
+}
+
+/* "auto" is for those whose default it is. */
+static bool text_take(const struct config_row *row, const char *text, struct config_value *value)
+{
+    if (!value_check(row->type, text) ||
+        (strcmp(text, VALUE_AUTO) == 0 && strcmp(row->otherwise_text, VALUE_AUTO) != 0))
+        return false;
+    strcpy(value->text, text);
+    return true;
 }
 
 int config_set(struct config *config, enum config_key key, const char *text,
@@ -71,7 +92,8 @@ int config_set(struct config *config, enum config_key key, const char *text,
     const struct config_row *row = &config_rows[key];
     char least[VALUE_TEXT_SIZE], most[VALUE_TEXT_SIZE];
 
-    if (!value_parse(row->type, text, &origin.number)) {
+    if (!(value_is_text(row->type) ? text_take(row, text, &origin)
+                                   : value_parse(row->type, text, &origin.number))) {
         snprintf(error, CONFIG_ERROR_SIZE, "\"%.80s\" is not %s", text,
                  value_type_describe(row->type));
         return -1;
@@ -104,7 +126,16 @@ int config_give(struct config *config, const struct config_given *given,
 
 void config_format(const struct config *config, enum config_key key, char text[VALUE_TEXT_SIZE])
 {
-    value_format(config_rows[key].type, config->values[key].number, text);
+    if (value_is_text(config_rows[key].type))
+        strcpy(text, config->values[key].text);
+    else
+        value_format(config_rows[key].type, config->values[key].number, text);
+}
+
+bool config_same(const struct config *one, const struct config *other, enum config_key key)
+{
+    return one->values[key].number == other->values[key].number &&
+           strcmp(one->values[key].text, other->values[key].text) == 0;
 }
 
 void config_source_format(const struct config *config, enum config_key key, char *text, size_t size)

@@ -27,6 +27,9 @@ enum config_key {
     CONFIG_KEEP,
     CONFIG_KEEP_TIME,
     CONFIG_SESSION_TTL,
+    CONFIG_LISTEN,
+    CONFIG_ADVERTISE,
+    CONFIG_DATA_LISTEN,
     CONFIG_KEYS
 };
 
@@ -39,6 +42,7 @@ struct config_row {
     uint64_t least, most; /* what is allowed */
     bool reloadable;      /* `c4pd reload` changes it */
     const char *help;
+    const char *otherwise_text; /* of those that are text */
 };
 
 extern const struct config_row config_rows[CONFIG_KEYS];
@@ -51,6 +55,7 @@ enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_COMMAND_LINE };
 
 struct config_value {
     uint64_t number;
+    char text[VALUE_TEXT_SIZE]; /* of those that are text */
     enum config_source source;
     unsigned line; /* of the file */
 };
@@ -90,6 +95,7 @@ int config_load(struct config *config, const char *path, const struct config_giv
 /* $XDG_CONFIG_HOME/c4p/c4pd.conf, or the same under ~/.config. False: there is no home. */
 bool config_own_path(char path[PATH_MAX]);
 
+bool config_same(const struct config *one, const struct config *other, enum config_key key);
 void config_format(const struct config *config, enum config_key key, char text[VALUE_TEXT_SIZE]);
 /* "default", "/home/me/.config/c4p/c4pd.conf:3", "command line" */
 void config_source_format(const struct config *config, enum config_key key, char *text,

@@ -121,7 +121,9 @@ static int section_check(struct text *text, const char *line)
     nearest = name_nearest(name, true);
     if (nearest != NULL)
         return text_fail(text, "there is no section [%.40s] (is it [%s]?)", name, nearest);
-    return text_fail(text, "there is no section [%.40s] (there are [daemon], [jobs], [sessions])",
+    return text_fail(text,
+                     "there is no section [%.40s] (there are [daemon], [jobs], [sessions], "
+                     "[cluster])",
                      name);
 }
 

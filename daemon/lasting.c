@@ -113,8 +113,9 @@ static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *a
 {
     (void)context;
     (void)admin;
-    answer->refused = (char *)(uintptr_t)"this node is alone, in no cluster (c4pd init founds one, "
-                                         "c4pd join TOKEN joins one)";
+    answer->refused =
+        (char *)(uintptr_t) "this node is alone, in no cluster (c4pd init founds one, "
+                            "c4pd join TOKEN joins one)";
 }
 
 /* ---- the end ---- */
@@ -218,7 +219,7 @@ static void config_take_over(struct lasting *daemon, const struct config *fresh)
 
         config_format(&daemon->config, key, before);
         config_format(fresh, key, after);
-        if (now->number == fresh->values[key].number) {
+        if (config_same(&daemon->config, fresh, key)) {
             *now = fresh->values[key];
         } else if (config_rows[key].reloadable) {
             *now = fresh->values[key];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/address.h"
 #include "daemon/log.h"
 
 struct unit {
@@ -28,6 +29,8 @@ static const struct {
     [VALUE_SIZE] = {sizes, true, "a size (bytes, or 512K, 64M, 4G)"},
     [VALUE_TIME] = {times, false, "a time (90s, 30m, 1h, 2d)"},
     [VALUE_LEVEL] = {NULL, false, "a log level (error, warning, info, debug)"},
+    [VALUE_ADDRESS] = {NULL, false, "an address and a port (0.0.0.0:7227, [::]:7227)"},
+    [VALUE_HOST] = {NULL, false, "a name or an address of this host, or auto"},
 };
 
 /* Digits only: no sign, no space, no other base. The rest of the text, or NULL. */
@@ -52,6 +55,26 @@ static bool unit_matches(const struct unit *unit, const char *text, bool bytes)
     text += length;
     return *text == '\0' ||
            (bytes && (strcmp(text, "B") == 0 || (length > 0 && strcmp(text, "iB") == 0)));
+}
+
+bool value_is_text(enum value_type type)
+{
+    return type == VALUE_ADDRESS || type == VALUE_HOST;
+}
+
+/* We listen at numbers: a name may be another number tomorrow. */
+bool value_check(enum value_type type, const char *text)
+{
+    struct address address;
+
+    if (strlen(text) >= VALUE_TEXT_SIZE)
+        return false;
+    if (strcmp(text, VALUE_AUTO) == 0)
+        return true;
+    if (type == VALUE_HOST)
+        return address_host_valid(text);
+    return strchr(text, '/') == NULL && address_parse(text, &address) &&
+           address_is_numeric(address.host);
 }
 
 bool value_parse(enum value_type type, const char *text, uint64_t *number)

@@ -13,12 +13,20 @@ enum value_type {
     VALUE_SIZE,  /* bytes: 4096, 512K, 64M, 4G, 1T */
     VALUE_TIME,  /* milliseconds: 0, 500ms, 90s, 30m, 1h, 2d */
     VALUE_LEVEL, /* of the log: error, warning, info, debug */
+    /* These are text, and stay it. */
+    VALUE_ADDRESS, /* to listen at: 0.0.0.0:7227, [::]:7227, auto */
+    VALUE_HOST,    /* name or address, auto */
     VALUE_TYPES
 };
 
-#define VALUE_TEXT_SIZE 32
+#define VALUE_TEXT_SIZE 96
+#define VALUE_AUTO "auto"
 
-/* False if it is none of that type, or does not fit into 64 bits. */
+bool value_is_text(enum value_type type);
+/* Is it one of those that are text? */
+bool value_check(enum value_type type, const char *text);
+
+/* Of the others. False if it is none of that type, or does not fit into 64 bits. */
 bool value_parse(enum value_type type, const char *text, uint64_t *number);
 
 /* The shortest way to write it, which value_parse() reads as the same. */

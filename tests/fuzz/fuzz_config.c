@@ -19,6 +19,11 @@ static void values_check(const struct config *config)
         char text[VALUE_TEXT_SIZE];
         uint64_t again;
 
+        if (value_is_text(row->type)) {
+            if (!value_check(row->type, value->text))
+                abort();
+            continue;
+        }
         if (value->number < row->least || value->number > row->most)
             abort();
         if (value->source == CONFIG_DEFAULT && key != CONFIG_PES && value->number != row->otherwise)

@@ -173,7 +173,8 @@ static void what_is_wrong_is_named_with_file_line_and_key(void **state)
         {"pes = 1\n", "c4pd.conf:1: pes is in no section (write [daemon] before it)"},
         {"[deamon]\n", "c4pd.conf:1: there is no section [deamon] (is it [daemon]?)"},
         {"[web]\nport = 80\n",
-         "c4pd.conf:1: there is no section [web] (there are [daemon], [jobs], [sessions])"},
+         "c4pd.conf:1: there is no section [web] (there are [daemon], [jobs], [sessions], "
+         "[cluster])"},
         {"[]\n", "c4pd.conf:1: there is no section []"},
         {"\n[daemon\npes = 1\n", "c4pd.conf:2: the section's name does not end"},
         {"[daemon] pes = 1\n", "c4pd.conf:1: \"pes = 1\" is not expected after"},
