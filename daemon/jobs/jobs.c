@@ -14,6 +14,7 @@
 
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/jobs/submission.h"
+#include "daemon/jobs/turns.h"
 #include "daemon/log.h"
 #include "proto/clock.h"
 
@@ -109,9 +110,7 @@ static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_e
         store_failed(jobs, error);
     log_write(LOG_INFO, jobs_subject(entry->id), "%s, code %d%s%s", job_state_name(end->state),
               end->exit_code, *end->message ? ": " : "", end->message);
-    if (entry->held > 0)
-        queue_release(jobs->queue, entry->held);
-    entry->held = 0;
+    placing_end(jobs->placing, entry->id);
     if (entry->record.session)
         jobs->sessions--;
     jobs->ended = true;
@@ -229,8 +228,7 @@ static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, b
 /* It goes back to where it was in the queue, and nothing starts until the store is well again. */
 static void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error)
 {
-    queue_release(jobs->queue, entry->held);
-    entry->held = 0;
+    placing_back(jobs->placing, entry->id);
     entry->record.pes = entry->wanted;
     jobs->store_down = true;
     queue_update(jobs);
@@ -247,7 +245,7 @@ static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
     bool later;
     int rc;
 
-    entry->held = entry->record.pes = pes;
+    entry->record.pes = pes;
     submit = submit_fetch(jobs, entry, &later, error);
     if (submit == NULL && later) {
         entry_postpone(jobs, entry, error);
@@ -275,6 +273,17 @@ static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
     jobs->running++;
     job_prepare(entry->job);
     job_start(entry->job);
+}
+
+void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
+                  const struct reservation_part *parts, size_t count)
+{
+    uint32_t pes = 0;
+
+    (void)attempt;
+    for (size_t i = 0; i < count; i++)
+        pes += parts[i].pes;
+    entry_start(jobs, entry, pes);
 }
 
 /* ---- a turn: what must not happen in the middle of something else ---- */
@@ -317,9 +326,6 @@ static void entries_drop(struct jobs *jobs)
 static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
 {
     struct jobs *jobs = argument;
-    struct entry *entry;
-    uint32_t pes;
-    uint64_t id;
 
     (void)fd;
     (void)what;
@@ -334,11 +340,7 @@ static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
         queue_length(jobs->queue) == 0)
         malloc_trim(0);
     jobs->ended = jobs->orphans = false;
-    while ((id = queue_next(jobs->queue, &pes)) != 0)
-        if ((entry = entry_find(jobs, id)) != NULL)
-            entry_start(jobs, entry, pes);
-    if (queue_changed(jobs->queue))
-        jobs->listener.queue_moved(jobs->listener.context);
+    turns_go(jobs);
 }
 
 /* ---- what can be done to a job ---- */
@@ -464,6 +466,7 @@ void jobs_drain(struct jobs *jobs)
 {
     jobs->draining = true;
     queue_update(jobs);
+    placing_stop(jobs->placing, true);
     turn_soon(jobs);
 }
 
@@ -496,7 +499,7 @@ void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings)
 
     jobs->settings = *settings;
     jobs->settings.state_dir = state_dir;
-    queue_resize(jobs->queue, settings->slots > 0 ? settings->slots : UINT32_MAX);
+    placing_resize(jobs->placing, settings->slots);
     history_trim(jobs);
     turn_soon(jobs);
 }
@@ -505,7 +508,7 @@ struct jobs_figures jobs_figures(const struct jobs *jobs)
 {
     return (struct jobs_figures){
         .slots = jobs->settings.slots,
-        .used = queue_used(jobs->queue),
+        .used = placing_figures(jobs->placing).used,
         .queued = queue_length(jobs->queue),
         .running = jobs->running,
         .sessions = jobs->sessions,
@@ -555,10 +558,9 @@ static int jobs_open(struct jobs *jobs, enum store_open_result *result, char *er
     const char *state_dir = jobs->settings.state_dir;
 
     *result = STORE_TRANSIENT;
-    jobs->queue = queue_create(jobs->settings.slots > 0 ? jobs->settings.slots : UINT32_MAX);
     jobs->turn = event_new(jobs->place->base, -1, 0, jobs_on_turn, jobs);
     jobs->retry = event_new(jobs->place->base, -1, 0, jobs_on_retry, jobs);
-    if (jobs->queue == NULL || jobs->turn == NULL || jobs->retry == NULL) {
+    if (jobs->turn == NULL || jobs->retry == NULL || turns_open(jobs) != 0) {
         snprintf(error, STORE_ERROR_SIZE, "the daemon is out of memory");
         return -1;
     }
@@ -654,7 +656,7 @@ void jobs_destroy(struct jobs *jobs)
         entry_destroy(jobs, entry);
     }
     store_close(jobs->store);
-    queue_destroy(jobs->queue);
+    turns_close(jobs);
     if (jobs->turn != NULL)
         event_free(jobs->turn);
     if (jobs->retry != NULL)

@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "daemon/jobs/jobs.h"
+#include "daemon/jobs/placing.h"
 #include "daemon/jobs/queue.h"
 #include "daemon/jobs/remains.h"
 
@@ -28,7 +29,6 @@ struct entry {
 
     /* in memory only */
     uint32_t wanted;               /* PEs as asked for */
-    uint32_t held;                 /* slots taken */
     int64_t queued;                /* on clock_ms() */
     struct job *job;               /* while it runs, and then until the next turn */
     struct entry *prev, *next;     /* of those with a job */
@@ -45,13 +45,17 @@ struct jobs {
     struct remains remains;
     struct store *store; /* NULL: nothing lasts */
     struct queue *queue;
-    struct entry *entries; /* by id */
-    struct entry *active;  /* those with a job, over or not */
-    struct event *turn;    /* jobs are started and buried, when nobody is in the middle of one */
-    struct event *retry;   /* of the store */
-    uint64_t last_order;   /* without a store */
+    struct placing *placing; /* where its PEs are */
+    struct entry *entries;   /* by id */
+    struct entry *active;    /* those with a job, over or not */
+    struct event *turn;      /* jobs are started and buried, when nobody is in the middle of one */
+    struct event *again;     /* the first in the queue is tried again */
+    struct event *lease;     /* placing_tick() */
+    struct event *retry;     /* of the store */
+    uint64_t last_order;     /* without a store */
     uint32_t running, sessions;
     bool draining, ended, orphans;
+    bool room_moved; /* the queue has to look again */
     bool store_down; /* jobs cannot be started: a state could not be written */
     char trouble[STORE_ERROR_SIZE];
 };
@@ -99,6 +103,9 @@ const char *jobs_subject(uint64_t id);
 void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
                          int exit_code, const char *message);
 
+/* All PEs of a job are promised: start it. */
+void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
+                  const struct reservation_part *parts, size_t count);
 /* Let jobs start and be buried, soon. */
 void turn_soon(struct jobs *jobs);
 /* The store has a trouble: tell it, once, and try again in a moment. */

@@ -9,6 +9,8 @@ struct waiting {
     uint64_t id, order;
     uint32_t pes;
     int32_t priority;
+    bool fits; /* there is enough for it, free or not; else it holds nobody up */
+    int64_t not_before;
 };
 
 /*
@@ -16,13 +18,16 @@ struct waiting {
  * it; how many may wait is limited by who adds them.
  */
 struct queue {
+    struct queue_world world;
     struct waiting *jobs;
     uint32_t length, room;
-    uint32_t slots, used;
+    uint64_t tried;                  /* the job that is tried at this moment, or 0 */
+    uint64_t refused;                /* the one that was tried last, in vain ... */
+    char refusal[QUEUE_REASON_SIZE]; /* ... and why */
     bool stopped, changed;
 };
 
-struct queue *queue_create(uint32_t slots)
+struct queue *queue_create(const struct queue_world *world)
 {
     struct queue *queue = calloc(1, sizeof(*queue));
 
@@ -30,7 +35,7 @@ struct queue *queue_create(uint32_t slots)
         errno = ENOMEM;
         return NULL;
     }
-    queue->slots = slots;
+    queue->world = *world;
     return queue;
 }
 
@@ -42,28 +47,25 @@ void queue_destroy(struct queue *queue)
     free(queue);
 }
 
-static uint32_t slots_free(const struct queue *queue)
+static enum queue_room room_ask(const struct queue *queue, const struct waiting *job,
+                                char reason[QUEUE_REASON_SIZE])
 {
-    return queue->used < queue->slots ? queue->slots - queue->used : 0;
+    return queue->world.room(queue->world.context, job->id, job->pes, reason);
 }
 
-static uint32_t slots_wanted(const struct waiting *job)
+static void fit_ask(const struct queue *queue, struct waiting *job)
 {
-    return job->pes > 0 ? job->pes : 1;
+    char reason[QUEUE_REASON_SIZE];
+
+    job->fits = room_ask(queue, job, reason) != QUEUE_TOO_LARGE;
 }
 
-/* A job that wants more than there is holds nobody up. */
-static bool job_fits_node(const struct queue *queue, const struct waiting *job)
-{
-    return slots_wanted(job) <= queue->slots;
-}
-
-/* Index of the first job from `start` on that could run here at all; the length if there is none. */
+/* Index of the first job from `start` on that could run at all; the length if there is none. */
 static uint32_t first_that_fits(const struct queue *queue, uint32_t start)
 {
     uint32_t index = start;
 
-    while (index < queue->length && !job_fits_node(queue, &queue->jobs[index]))
+    while (index < queue->length && !queue->jobs[index].fits)
         index++;
     return index;
 }
@@ -120,7 +122,7 @@ static int room_make(struct queue *queue)
 
 int queue_add(struct queue *queue, uint64_t id, uint64_t order, uint32_t pes, int32_t priority)
 {
-    struct waiting job = {id, order, pes, priority};
+    struct waiting job = {.id = id, .order = order, .pes = pes, .priority = priority};
     uint32_t index;
 
     if (job_find(queue, id) < queue->length) {
@@ -129,6 +131,8 @@ int queue_add(struct queue *queue, uint64_t id, uint64_t order, uint32_t pes, in
     }
     if (room_make(queue) < 0)
         return -1;
+    job.not_before = INT64_MIN;
+    fit_ask(queue, &job);
     index = place_find(queue, &job);
     memmove(&queue->jobs[index + 1], &queue->jobs[index], (queue->length - index) * sizeof(job));
     queue->jobs[index] = job;
@@ -137,56 +141,73 @@ int queue_add(struct queue *queue, uint64_t id, uint64_t order, uint32_t pes, in
     return 0;
 }
 
-static struct waiting job_take(struct queue *queue, uint32_t index)
+bool queue_remove(struct queue *queue, uint64_t id)
 {
-    struct waiting job = queue->jobs[index];
+    uint32_t index = job_find(queue, id);
+    bool fits;
 
+    if (index == queue->length)
+        return false;
+    fits = queue->jobs[index].fits;
     queue->length--;
-    memmove(&queue->jobs[index], &queue->jobs[index + 1], (queue->length - index) * sizeof(job));
+    memmove(&queue->jobs[index], &queue->jobs[index + 1],
+            (queue->length - index) * sizeof(*queue->jobs));
+    if (queue->tried == id)
+        queue->tried = 0;
     /* Who is behind has one less before it. */
-    if (!queue->stopped && job_fits_node(queue, &job) &&
-        first_that_fits(queue, index) < queue->length)
+    if (!queue->stopped && fits && first_that_fits(queue, index) < queue->length)
         queue->changed = true;
-    return job;
+    return true;
 }
 
-bool queue_remove(struct queue *queue, uint64_t id)
+uint64_t queue_turn(struct queue *queue, int64_t now, uint32_t *pes)
+{
+    uint32_t index = first_that_fits(queue, 0);
+    const struct waiting *job;
+    char reason[QUEUE_REASON_SIZE];
+
+    if (queue->stopped || queue->tried != 0 || index == queue->length)
+        return 0;
+    job = &queue->jobs[index];
+    if (job->not_before > now || room_ask(queue, job, reason) != QUEUE_ROOM)
+        return 0;
+    queue->tried = job->id;
+    *pes = job->pes;
+    return job->id;
+}
+
+void queue_put_off(struct queue *queue, uint64_t id, int64_t at, const char *reason)
 {
     uint32_t index = job_find(queue, id);
 
     if (index == queue->length)
-        return false;
-    job_take(queue, index);
-    return true;
+        return;
+    if (queue->tried == id)
+        queue->tried = 0;
+    queue->jobs[index].not_before = at;
+    /* It may have been found that it cannot run everywhere. */
+    fit_ask(queue, &queue->jobs[index]);
+    queue->refused = id;
+    snprintf(queue->refusal, sizeof(queue->refusal), "%s", reason);
+    queue->changed = true;
 }
 
-uint64_t queue_next(struct queue *queue, uint32_t *pes)
+int64_t queue_wake(const struct queue *queue)
 {
-    uint32_t index = first_that_fits(queue, 0), available = slots_free(queue);
-    struct waiting job;
+    uint32_t index = first_that_fits(queue, 0);
 
-    if (queue->stopped || index == queue->length || slots_wanted(&queue->jobs[index]) > available)
-        return 0;
-    job = job_take(queue, index);
-    *pes = job.pes > 0 ? job.pes : available;
-    queue->used += *pes;
-    return job.id;
+    if (queue->stopped || queue->tried != 0 || index == queue->length ||
+        queue->jobs[index].not_before == INT64_MIN)
+        return -1;
+    return queue->jobs[index].not_before;
 }
 
-/* What is free, or how many there are, is in the reason of the first. */
-static void slots_changed(struct queue *queue)
+void queue_look(struct queue *queue)
 {
+    for (uint32_t i = 0; i < queue->length; i++)
+        fit_ask(queue, &queue->jobs[i]);
     if (!queue->stopped && queue->length > 0)
         queue->changed = true;
-}
-
-void queue_release(struct queue *queue, uint32_t pes)
-{
-    uint32_t before = slots_free(queue);
-
-    queue->used = pes < queue->used ? queue->used - pes : 0;
-    if (slots_free(queue) != before && first_that_fits(queue, 0) < queue->length)
-        slots_changed(queue);
 }
 
 void queue_stop(struct queue *queue, bool stopped)
@@ -196,57 +217,18 @@ void queue_stop(struct queue *queue, bool stopped)
     queue->stopped = stopped;
 }
 
-void queue_resize(struct queue *queue, uint32_t slots)
-{
-    if (slots != queue->slots)
-        slots_changed(queue);
-    queue->slots = slots;
-}
-
-uint32_t queue_slots(const struct queue *queue)
-{
-    return queue->slots;
-}
-
-uint32_t queue_used(const struct queue *queue)
-{
-    return queue->used;
-}
-
 uint32_t queue_length(const struct queue *queue)
 {
     return queue->length;
 }
 
-static const char *plural(uint32_t number)
+/* The first one's: what there is says it, unless it was tried, and that was in vain. */
+static void reason_of_first(const struct queue *queue, const struct waiting *job,
+                            char reason[QUEUE_REASON_SIZE])
 {
-    return number == 1 ? "" : "s";
-}
-
-static void reason_too_large(const struct queue *queue, uint32_t wanted, char *reason)
-{
-    if (queue->slots == 0)
-        snprintf(reason, QUEUE_REASON_SIZE, "waits for %u PE%s: this node has none", wanted,
-                 plural(wanted));
-    else
-        snprintf(reason, QUEUE_REASON_SIZE, "waits for %u PE%s: this node has only %u", wanted,
-                 plural(wanted), queue->slots);
-}
-
-static void reason_of_first(const struct queue *queue, uint32_t wanted, char *reason)
-{
-    uint32_t available = slots_free(queue);
-
-    if (wanted <= available)
-        snprintf(reason, QUEUE_REASON_SIZE, "is about to start");
-    else if (queue->slots == 1)
-        snprintf(reason, QUEUE_REASON_SIZE, "waits for 1 PE: the only one is in use");
-    else if (available == 0)
-        snprintf(reason, QUEUE_REASON_SIZE, "waits for %u PE%s: none of %u is free", wanted,
-                 plural(wanted), queue->slots);
-    else
-        snprintf(reason, QUEUE_REASON_SIZE, "waits for %u PE%s: %u of %u %s free", wanted,
-                 plural(wanted), available, queue->slots, available == 1 ? "is" : "are");
+    if (room_ask(queue, job, reason) == QUEUE_ROOM && queue->refused == job->id &&
+        queue->tried != job->id)
+        snprintf(reason, QUEUE_REASON_SIZE, "is tried again in a moment: %.280s", queue->refusal);
 }
 
 void queue_reason(const struct queue *queue, uint64_t id, char reason[QUEUE_REASON_SIZE])
@@ -256,16 +238,16 @@ void queue_reason(const struct queue *queue, uint64_t id, char reason[QUEUE_REAS
 
     reason[0] = '\0';
     for (index = 0; index < queue->length && queue->jobs[index].id != id; index++)
-        before += job_fits_node(queue, &queue->jobs[index]);
+        before += queue->jobs[index].fits;
     if (index == queue->length)
         return;
     job = &queue->jobs[index];
     if (queue->stopped)
         snprintf(reason, QUEUE_REASON_SIZE, "waits: the daemon starts no more jobs");
-    else if (!job_fits_node(queue, job))
-        reason_too_large(queue, slots_wanted(job), reason);
+    else if (!job->fits)
+        room_ask(queue, job, reason);
     else if (before == 0)
-        reason_of_first(queue, slots_wanted(job), reason);
+        reason_of_first(queue, job, reason);
     else
         snprintf(reason, QUEUE_REASON_SIZE, "%u job%s before it", before,
                  before == 1 ? " is" : "s are");

@@ -1,10 +1,13 @@
 /*
- * Whose turn it is: the queue of jobs for this node's PE slots. A pure core.
+ * Whose turn it is: the queue of the jobs of this node. A pure core.
  *
- * Higher priority first, then the order of submission. The first job in that order that could run
- * on this node at all gets the next free slots, and nobody behind it overtakes it: nobody starves.
- * A job that wants more PEs than the node has waits without holding anybody up. A job of 0 PEs
- * takes all that are free when its turn comes, one at least.
+ * Higher priority first, then the order of submission. The first job in that order for which there
+ * could be room at all has its turn, and nobody behind it overtakes it: nobody starves. A job that
+ * wants more PEs than there are waits without holding anybody up.
+ *
+ * What room there is, is asked: placing.h knows the slots of this node and of others. A job that has
+ * its turn is tried, which may take a while and be in vain; meanwhile, and until it is tried again, it
+ * keeps its place, and nobody else is tried.
  */
 #ifndef C4P_DAEMON_JOBS_QUEUE_H
 #define C4P_DAEMON_JOBS_QUEUE_H
@@ -15,40 +18,47 @@
 
 #define QUEUE_REASON_SIZE 320
 
-/* What there is for a job. */
 enum queue_room {
     QUEUE_TOO_LARGE, /* it cannot start with what there is: others go before it */
     QUEUE_FULL,      /* it has to wait */
     QUEUE_ROOM       /* it can be tried */
 };
 
+struct queue_world {
+    /* The sentence says what the job waits for, if there is no room. Cheap: asked for every job. */
+    enum queue_room (*room)(void *context, uint64_t id, uint32_t pes,
+                            char reason[QUEUE_REASON_SIZE]);
+    void *context;
+};
+
 struct queue;
 
 /* NULL with errno ENOMEM. Destroy is NULL-safe. */
-struct queue *queue_create(uint32_t slots);
+struct queue *queue_create(const struct queue_world *world);
 void queue_destroy(struct queue *queue);
 
 /* A job waits. -1 with errno: ENOMEM, EEXIST. */
 int queue_add(struct queue *queue, uint64_t id, uint64_t order, uint32_t pes, int32_t priority);
-/* It does not any more (cancelled). False if it was not waiting. */
+/* It does not any more (it starts, or is cancelled). False if it was not waiting. */
 bool queue_remove(struct queue *queue, uint64_t id);
 
-/* The job that can start now, taken out of the queue, its slots taken: 0 if there is none. */
-uint64_t queue_next(struct queue *queue, uint32_t *pes);
-/* Slots taken by queue_next() are free again. */
-void queue_release(struct queue *queue, uint32_t pes);
+/* The job that is to be tried now; 0: none. It is named once, and no other one, until it is removed or
+ * put off. */
+uint64_t queue_turn(struct queue *queue, int64_t now, uint32_t *pes);
+/* It was tried in vain: not before `at` again, and this is why. */
+void queue_put_off(struct queue *queue, uint64_t id, int64_t at, const char *reason);
+/* When the first one may be tried again; -1: it waits for something else. */
+int64_t queue_wake(const struct queue *queue);
 
+/* There is other room than before. */
+void queue_look(struct queue *queue);
 /* Nobody starts any more (the daemon drains), or again. */
 void queue_stop(struct queue *queue, bool stopped);
-/* The number of slots changes; those in use stay in use. */
-void queue_resize(struct queue *queue, uint32_t slots);
 
-uint32_t queue_slots(const struct queue *queue);
-uint32_t queue_used(const struct queue *queue);
 uint32_t queue_length(const struct queue *queue);
 
-/* What a waiting job waits for: "waits for 2 PEs: 1 of 4 is free", "3 jobs are before it" ... Empty
- * if it does not wait here. */
+/* What a waiting job waits for: what the world says, "3 jobs are before it" ... Empty if it does not
+ * wait here. */
 void queue_reason(const struct queue *queue, uint64_t id, char reason[QUEUE_REASON_SIZE]);
 
 /*

@@ -1,12 +1,66 @@
 #include "tests/unit/unit.h"
 
-#include "daemon/jobs/queue.h"
+#include "daemon/jobs/reserve.h"
+
+/* What the world has: one node. */
+static struct {
+    uint32_t slots, used;
+} node;
+
+static uint32_t node_free(void)
+{
+    return node.used < node.slots ? node.slots - node.used : 0;
+}
+
+static enum queue_room on_room(void *context, uint64_t id, uint32_t pes,
+                               char reason[QUEUE_REASON_SIZE])
+{
+    const struct reservation_request request = {.job = id, .pes = pes};
+    const struct reservation_sum sum = {1, node.slots, node_free(), node.slots, node_free()};
+
+    assert_ptr_equal(context, &node);
+    return reservation_room(&request, &sum, true, reason);
+}
+
+static const struct queue_world world = {on_room, &node};
+
+static struct queue *queue_of(uint32_t slots)
+{
+    node.slots = slots;
+    node.used = 0;
+    return queue_create(&world);
+}
+
+/* The next one starts, and has its slots. */
+static uint64_t start_next(struct queue *queue, uint32_t *pes)
+{
+    uint64_t id = queue_turn(queue, 0, pes);
+
+    if (id == 0)
+        return 0;
+    *pes = *pes > 0 ? *pes : node_free();
+    node.used += *pes;
+    require(queue_remove(queue, id));
+    return id;
+}
+
+static void slots_release(struct queue *queue, uint32_t pes)
+{
+    node.used -= pes;
+    queue_look(queue);
+}
+
+static void slots_resize(struct queue *queue, uint32_t slots)
+{
+    node.slots = slots;
+    queue_look(queue);
+}
 
 static void assert_next(struct queue *queue, uint64_t id, uint32_t pes)
 {
     uint32_t got = 0;
 
-    assert_int_equal(queue_next(queue, &got), id);
+    assert_int_equal(start_next(queue, &got), id);
     if (id != 0)
         assert_int_equal(got, pes);
 }
@@ -21,7 +75,7 @@ static void assert_reason(const struct queue *queue, uint64_t id, const char *ex
 
 static void jobs_start_in_the_order_of_submission_whatever_the_order_of_their_ids(void **state)
 {
-    struct queue *queue = queue_create(2);
+    struct queue *queue = queue_of(2);
 
     (void)state;
     assert_int_equal(queue_add(queue, 900, 1, 1, 0), 0);
@@ -30,8 +84,8 @@ static void jobs_start_in_the_order_of_submission_whatever_the_order_of_their_id
     assert_next(queue, 900, 1);
     assert_next(queue, 5, 1);
     assert_next(queue, 0, 0);
-    assert_int_equal(queue_used(queue), 2);
-    queue_release(queue, 1);
+    assert_int_equal(node.used, 2);
+    slots_release(queue, 1);
     assert_next(queue, 70, 1);
     assert_int_equal(queue_length(queue), 0);
     queue_destroy(queue);
@@ -39,7 +93,7 @@ static void jobs_start_in_the_order_of_submission_whatever_the_order_of_their_id
 
 static void a_higher_priority_goes_first(void **state)
 {
-    struct queue *queue = queue_create(1);
+    struct queue *queue = queue_of(1);
 
     (void)state;
     assert_int_equal(queue_add(queue, 1, 1, 1, -5), 0);
@@ -48,14 +102,14 @@ static void a_higher_priority_goes_first(void **state)
     assert_int_equal(queue_add(queue, 4, 4, 1, 7), 0);
     for (uint64_t i = 0; i < 4; i++) {
         assert_next(queue, (const uint64_t[]){3, 4, 2, 1}[i], 1);
-        queue_release(queue, 1);
+        slots_release(queue, 1);
     }
     queue_destroy(queue);
 }
 
 static void nobody_overtakes_a_job_that_waits_for_room(void **state)
 {
-    struct queue *queue = queue_create(4);
+    struct queue *queue = queue_of(4);
 
     (void)state;
     queue_add(queue, 1, 1, 3, 0);
@@ -63,7 +117,7 @@ static void nobody_overtakes_a_job_that_waits_for_room(void **state)
     queue_add(queue, 2, 2, 2, 0);
     queue_add(queue, 3, 3, 1, 0);
     assert_next(queue, 0, 0);
-    queue_release(queue, 3);
+    slots_release(queue, 3);
     assert_next(queue, 2, 2);
     assert_next(queue, 3, 1);
     queue_destroy(queue);
@@ -71,7 +125,7 @@ static void nobody_overtakes_a_job_that_waits_for_room(void **state)
 
 static void a_job_larger_than_the_node_holds_nobody_up(void **state)
 {
-    struct queue *queue = queue_create(2);
+    struct queue *queue = queue_of(2);
 
     (void)state;
     queue_add(queue, 1, 1, 3, 100);
@@ -80,15 +134,15 @@ static void a_job_larger_than_the_node_holds_nobody_up(void **state)
     assert_reason(queue, 2, "is about to start");
     assert_next(queue, 2, 2);
     assert_next(queue, 0, 0);
-    queue_release(queue, 2);
-    queue_resize(queue, 3);
+    slots_release(queue, 2);
+    slots_resize(queue, 3);
     assert_next(queue, 1, 3);
     queue_destroy(queue);
 }
 
 static void a_job_of_any_number_takes_all_that_are_free_when_its_turn_comes(void **state)
 {
-    struct queue *queue = queue_create(4);
+    struct queue *queue = queue_of(4);
 
     (void)state;
     queue_add(queue, 1, 1, 1, 0);
@@ -98,14 +152,14 @@ static void a_job_of_any_number_takes_all_that_are_free_when_its_turn_comes(void
     assert_next(queue, 2, 3);
     assert_next(queue, 0, 0);
     assert_reason(queue, 3, "waits for 1 PE: none of 4 is free");
-    queue_release(queue, 3);
+    slots_release(queue, 3);
     assert_next(queue, 3, 3);
     queue_destroy(queue);
 }
 
 static void a_job_waits_once(void **state)
 {
-    struct queue *queue = queue_create(1);
+    struct queue *queue = queue_of(1);
 
     (void)state;
     assert_int_equal(queue_add(queue, 1, 1, 1, 0), 0);
@@ -121,7 +175,7 @@ static void a_job_waits_once(void **state)
 
 static void nothing_starts_while_it_is_stopped(void **state)
 {
-    struct queue *queue = queue_create(1);
+    struct queue *queue = queue_of(1);
 
     (void)state;
     queue_add(queue, 1, 1, 1, 0);
@@ -133,27 +187,78 @@ static void nothing_starts_while_it_is_stopped(void **state)
     queue_destroy(queue);
 }
 
-static void slots_that_are_taken_away_stay_in_use_until_they_are_released(void **state)
+static void a_job_that_is_tried_is_named_once_and_nobody_else_is(void **state)
 {
-    struct queue *queue = queue_create(4);
+    struct queue *queue = queue_of(4);
+    uint32_t pes;
+
+    (void)state;
+    queue_add(queue, 1, 1, 2, 0);
+    queue_add(queue, 2, 2, 1, 0);
+    assert_int_equal(queue_turn(queue, 0, &pes), 1);
+    assert_int_equal(pes, 2);
+    assert_int_equal(queue_turn(queue, 0, &pes), 0);
+    queue_add(queue, 3, 3, 1, 9); /* before all others, but the one is under way */
+    assert_int_equal(queue_turn(queue, 0, &pes), 0);
+    assert_int_equal(queue_wake(queue), -1);
+    assert_int_equal(queue_length(queue), 3);
+    assert_true(queue_remove(queue, 1)); /* cancelled, or started */
+    assert_int_equal(queue_turn(queue, 0, &pes), 3);
+    queue_destroy(queue);
+}
+
+static void a_job_that_was_tried_in_vain_keeps_its_place(void **state)
+{
+    struct queue *queue = queue_of(4);
+    uint32_t pes;
+
+    (void)state;
+    queue_add(queue, 1, 1, 2, 0);
+    queue_add(queue, 2, 2, 1, 0);
+    assert_int_equal(queue_wake(queue), -1);
+    assert_int_equal(queue_turn(queue, 1000, &pes), 1);
+    assert_reason(queue, 1, "is about to start");
+    queue_put_off(queue, 1, 1500, "host beta: none of its PEs is free");
+    assert_true(queue_changed(queue));
+    assert_reason(queue, 1, "is tried again in a moment: host beta: none of its PEs is free");
+    assert_reason(queue, 2, "1 job is before it");
+    assert_int_equal(queue_turn(queue, 1499, &pes), 0);
+    assert_int_equal(queue_wake(queue), 1500);
+    node.used = 4; /* what there is says more than what there was */
+    queue_look(queue);
+    assert_reason(queue, 1, "waits for 2 PEs: none of 4 is free");
+    assert_int_equal(queue_turn(queue, 1500, &pes), 0);
+    slots_release(queue, 4);
+    assert_int_equal(queue_turn(queue, 1500, &pes), 1);
+    assert_reason(queue, 1, "is about to start");
+    queue_put_off(queue, 7, 0, "unknown");
+    queue_destroy(queue);
+}
+
+static void a_job_that_has_become_too_large_lets_others_pass(void **state)
+{
+    struct queue *queue = queue_of(4);
+    uint32_t pes;
 
     (void)state;
     queue_add(queue, 1, 1, 4, 0);
-    assert_next(queue, 1, 4);
     queue_add(queue, 2, 2, 1, 0);
-    queue_resize(queue, 2);
-    assert_int_equal(queue_used(queue), 4);
-    assert_int_equal(queue_slots(queue), 2);
-    assert_reason(queue, 2, "waits for 1 PE: none of 2 is free");
-    assert_next(queue, 0, 0);
-    queue_release(queue, 4);
-    assert_next(queue, 2, 1);
+    assert_int_equal(queue_turn(queue, 0, &pes), 1);
+    node.slots = 3;
+    queue_put_off(queue, 1, 100, "host beta was lost");
+    assert_reason(queue, 1, "waits for 4 PEs: this node has only 3");
+    assert_int_equal(queue_turn(queue, 0, &pes), 2);
+    queue_remove(queue, 2);
+    assert_int_equal(queue_wake(queue), -1);
+    slots_resize(queue, 4);
+    assert_int_equal(queue_wake(queue), 100);
+    assert_int_equal(queue_turn(queue, 100, &pes), 1);
     queue_destroy(queue);
 }
 
 static void a_reason_says_one_job_and_several_pes_as_one_says_it(void **state)
 {
-    struct queue *queue = queue_create(4);
+    struct queue *queue = queue_of(4);
 
     (void)state;
     queue_add(queue, 1, 1, 3, 0);
@@ -165,7 +270,7 @@ static void a_reason_says_one_job_and_several_pes_as_one_says_it(void **state)
     assert_reason(queue, 3, "1 job is before it");
     assert_reason(queue, 4, "2 jobs are before it");
     assert_reason(queue, 5, "3 jobs are before it");
-    queue_resize(queue, 5);
+    slots_resize(queue, 5);
     assert_reason(queue, 6, "waits for 5 PEs: 2 of 5 are free");
     assert_reason(queue, 2, "1 job is before it");
     queue_destroy(queue);
@@ -173,21 +278,21 @@ static void a_reason_says_one_job_and_several_pes_as_one_says_it(void **state)
 
 static void a_reason_on_a_node_of_one_pe_or_none(void **state)
 {
-    struct queue *queue = queue_create(1);
+    struct queue *queue = queue_of(1);
 
     (void)state;
     queue_add(queue, 1, 1, 0, 0);
     assert_next(queue, 1, 1);
     queue_add(queue, 2, 2, 1, 0);
     assert_reason(queue, 2, "waits for 1 PE: the only one is in use");
-    queue_resize(queue, 0);
+    slots_resize(queue, 0);
     assert_reason(queue, 2, "waits for 1 PE: this node has none");
     queue_destroy(queue);
 }
 
 static void what_changes_no_reason_is_no_change(void **state)
 {
-    struct queue *queue = queue_create(4);
+    struct queue *queue = queue_of(4);
 
     (void)state;
     assert_false(queue_changed(queue));
@@ -198,11 +303,14 @@ static void what_changes_no_reason_is_no_change(void **state)
     assert_false(queue_changed(queue)); /* nobody is left who has a reason */
     queue_add(queue, 2, 2, 9, 0);
     assert_true(queue_changed(queue));
-    queue_release(queue, 1); /* not enough for it in any case */
+    queue_add(queue, 3, 3, 1, 0);
+    assert_true(queue_changed(queue));
+    queue_remove(queue, 2); /* it was before nobody */
     assert_false(queue_changed(queue));
-    queue_remove(queue, 2);
+    queue_remove(queue, 3);
+    assert_false(queue_changed(queue));
     queue_stop(queue, true);
-    queue_resize(queue, 8);
+    slots_resize(queue, 8);
     assert_false(queue_changed(queue));
     queue_destroy(queue);
 }
@@ -291,8 +399,6 @@ static void model_check(struct model *model, struct queue *queue)
     bool differs = false;
 
     require(queue_length(queue) == model->length);
-    require(queue_used(queue) == model->used);
-    require(queue_slots(queue) == model->slots);
     for (uint32_t i = 0; i < model->length; i++) {
         struct model_job *job = &model->jobs[i];
         char reason[QUEUE_REASON_SIZE];
@@ -331,7 +437,7 @@ static void model_start(struct model *model, struct queue *queue, uint32_t *runn
 {
     struct model_job *job = model_next(model);
     uint32_t pes = 0, available = model_free(model);
-    uint64_t id = queue_next(queue, &pes);
+    uint64_t id = start_next(queue, &pes);
 
     require(id == (job != NULL ? job->id : 0));
     if (job == NULL)
@@ -364,7 +470,7 @@ static void model_step(struct model *model, struct queue *queue, struct dice *di
         break;
     case 5:
         which = (uint32_t)dice_below(dice, 8);
-        queue_release(queue, running[which]);
+        slots_release(queue, running[which]);
         model->used -= running[which];
         running[which] = 0;
         break;
@@ -379,7 +485,7 @@ static void model_step(struct model *model, struct queue *queue, struct dice *di
         if (dice_below(dice, 2))
             queue_stop(queue, model->stopped = dice_below(dice, 3) == 0);
         else
-            queue_resize(queue, model->slots = (uint32_t)dice_below(dice, 8));
+            slots_resize(queue, model->slots = (uint32_t)dice_below(dice, 8));
     }
 }
 
@@ -391,7 +497,7 @@ static void any_sequence_does_what_a_list_would(void **state)
     for (uint64_t seed = first_seed(); seed < first_seed() + seeds; seed++) {
         struct dice dice = dice_seeded(seed);
         struct model model = {.slots = (uint32_t)dice_below(&dice, 6)};
-        struct queue *queue = queue_create(model.slots);
+        struct queue *queue = queue_of(model.slots);
         /* Each has a PE at least, and there are never more than 7. */
         uint32_t running[8] = {0};
 
@@ -407,7 +513,7 @@ static void any_sequence_does_what_a_list_would(void **state)
 
 static void ten_thousand_jobs_come_out_in_order(void **state)
 {
-    struct queue *queue = queue_create(1);
+    struct queue *queue = queue_of(1);
     uint32_t pes;
 
     (void)state;
@@ -417,8 +523,8 @@ static void ten_thousand_jobs_come_out_in_order(void **state)
     for (uint64_t i = 0; i < 10000; i++) {
         uint64_t submitted = i < 5000 ? i * 2 + 1 : (i - 5000) * 2;
 
-        assert_int_equal(queue_next(queue, &pes), 1 + submitted * 7919 % 10000);
-        queue_release(queue, pes);
+        assert_int_equal(start_next(queue, &pes), 1 + submitted * 7919 % 10000);
+        slots_release(queue, pes);
     }
     queue_destroy(queue);
     queue_destroy(NULL);
@@ -434,7 +540,9 @@ int main(void)
         cmocka_unit_test(a_job_of_any_number_takes_all_that_are_free_when_its_turn_comes),
         cmocka_unit_test(a_job_waits_once),
         cmocka_unit_test(nothing_starts_while_it_is_stopped),
-        cmocka_unit_test(slots_that_are_taken_away_stay_in_use_until_they_are_released),
+        cmocka_unit_test(a_job_that_is_tried_is_named_once_and_nobody_else_is),
+        cmocka_unit_test(a_job_that_was_tried_in_vain_keeps_its_place),
+        cmocka_unit_test(a_job_that_has_become_too_large_lets_others_pass),
         cmocka_unit_test(a_reason_says_one_job_and_several_pes_as_one_says_it),
         cmocka_unit_test(a_reason_on_a_node_of_one_pe_or_none),
         cmocka_unit_test(what_changes_no_reason_is_no_change),
