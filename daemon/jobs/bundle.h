@@ -121,6 +121,7 @@ struct fetch_action {
     struct bundle_hash hash;
     uint64_t offset;
     const char *reason;
+    bool here; /* of FETCH_FAILED: this host cannot keep it, whoever sends it */
 };
 struct fetch *fetch_create(struct bundles *bundles, const struct bundle_hash *bundle);
 void fetch_destroy(struct fetch *fetch);
@@ -130,5 +131,7 @@ void fetch_part(struct fetch *fetch, const struct bundle_hash *blob, uint64_t of
 /* Nothing came for a while: what was asked for and has not come is asked for again. */
 void fetch_retry(struct fetch *fetch);
 bool fetch_next(struct fetch *fetch, struct fetch_action *action);
+/* Grows with everything of use that comes. */
+uint64_t fetch_progress(const struct fetch *fetch);
 
 #endif

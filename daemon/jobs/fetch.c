@@ -16,7 +16,8 @@ struct fetch {
     struct bundles *bundles;
     struct bundle_hash bundle;
     enum { WANTS_MANIFEST, ASKED_MANIFEST, FETCHES, OVER } phase;
-    bool pinned, told; /* told: how it ended */
+    bool pinned, told, here; /* told: how it ended */
+    uint64_t progress;
     char failed[BUNDLE_ERROR_SIZE];
     struct bundle_hash *missing;
     size_t count, room;
@@ -60,6 +61,7 @@ static void fetch_plan(struct fetch *fetch, const void *data, size_t size)
 
     fetch->phase = FETCHES;
     if (bundles_offer(fetch->bundles, data, size, &hash, missing_add, fetch, error) != 0) {
+        fetch->here = true;
         fetch_fail(fetch, error);
         return;
     }
@@ -131,6 +133,7 @@ void fetch_manifest(struct fetch *fetch, const void *data, size_t size, const ch
         fetch_fail(fetch, "what came is not the manifest of the job's bundle");
     else
         fetch_plan(fetch, data, size);
+    fetch->progress++;
 }
 
 void fetch_part(struct fetch *fetch, const struct bundle_hash *blob, uint64_t offset,
@@ -154,6 +157,7 @@ void fetch_part(struct fetch *fetch, const struct bundle_hash *blob, uint64_t of
         fetch_fail(fetch, error);
     else if (!last)
         fetch->taken.offset += size;
+    fetch->progress++;
     present_skip(fetch);
 }
 
@@ -189,6 +193,12 @@ static void end_tell(struct fetch *fetch, struct fetch_action *action)
     fetch->told = true;
     action->kind = fetch->failed[0] != '\0' ? FETCH_FAILED : FETCH_DONE;
     action->reason = fetch->failed;
+    action->here = fetch->here;
+}
+
+uint64_t fetch_progress(const struct fetch *fetch)
+{
+    return fetch->progress;
 }
 
 bool fetch_next(struct fetch *fetch, struct fetch_action *action)
