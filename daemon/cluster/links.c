@@ -94,9 +94,11 @@ static void frame_take(struct links *links, zmq_msg_t *identity, zmq_msg_t *fram
     const struct links_listener *listener = &links->settings.listener;
     struct links_origin origin = {.identity = zmq_msg_data(identity),
                                   .identity_size = zmq_msg_size(identity)};
+    const char *address = zmq_msg_gets(frame, "Peer-Address");
     const void *data = zmq_msg_data(frame);
     size_t size = zmq_msg_size(frame);
 
+    origin.address = address != NULL ? address : "";
     if (zap_key_of(frame, &origin.key) != 0) {
         links->figures.refused++;
         return;

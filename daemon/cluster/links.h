@@ -35,6 +35,7 @@ struct links_origin {
     enum trust_role role;
     const void *identity;
     size_t identity_size;
+    const char *address; /* of its host; empty: unknown */
 };
 
 struct links_listener {
