@@ -282,7 +282,7 @@ static void fetch_pump(struct provision *provision)
         ask(provision, &action);
     }
     if (!event_pending(provision->step, EV_TIMEOUT, NULL))
-        step_after(provision, PROVISION_RETRY_MS);
+        step_after(provision, provision->provisions->settings.retry_ms);
 }
 
 static void fetch_step(struct provision *provision)
@@ -446,6 +446,8 @@ struct provisions *provisions_create(const struct provisions_settings *settings)
     if (provisions == NULL)
         return NULL;
     provisions->settings = *settings;
+    if (settings->retry_ms == 0)
+        provisions->settings.retry_ms = PROVISION_RETRY_MS;
     if (work_clean(settings->state_dir) == 0)
         return provisions;
     free(provisions);

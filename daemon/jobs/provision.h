@@ -30,6 +30,7 @@ struct provisions_settings {
     struct bundles *bundles;
     struct probes *probes;
     const char *state_dir; /* borrowed */
+    unsigned retry_ms;     /* 0: PROVISION_RETRY_MS */
     /* To a node: 0, or -1 with errno, as cluster_send(). */
     int (*send)(void *context, const struct node_key *to, C4p__Peer *message);
     void *context;
