@@ -249,6 +249,7 @@ static int submit_fill(C4p__Submit *submit, const struct c4p_job *job,
     submit->follow = job->follow;
     submit->input = job->input;
     submit->tied = job->tied;
+    submit->nodes = job->nodes;
     submit->key = (ProtobufCBinaryData){CONTROL_KEY_SIZE, key};
     if (submit->argv == NULL || submit->env == NULL)
         return -1;

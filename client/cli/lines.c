@@ -31,6 +31,8 @@ const struct option_row option_rows[] = {
     {"--pes", "-n", "N", "number of PEs (processes); default: one for each core", set_pes, 0, RUN},
     {"--pes", "-n", "N", "number of PEs; default: all that are free, at least 1", set_pes, 0,
      SUBMIT},
+    {"--nodes", NULL, "K", "try the program as it would run on K hosts: PEs are dealt to K nodes",
+     set_nodes, 0, RUN},
     {"--label", NULL, NULL, "put the number of its PE before each line of output", set_flag,
      AT(label), RUN | SUBMIT | LOGS | ATTACH},
     {"--python", NULL, "PATH", "interpreter; default: $C4P_PYTHON, or " C4P_PYTHON, set_text,

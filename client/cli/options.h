@@ -15,7 +15,8 @@
 /* What was asked for: of all commands, as each uses a few. */
 struct options {
     /* of a program */
-    uint32_t pes; /* 0: not given */
+    uint32_t pes;   /* 0: not given */
+    uint32_t nodes; /* 0: not given */
     bool label;
     bool exec;             /* the command is launched as it is */
     const char *python;    /* NULL: not given */

@@ -56,13 +56,24 @@ static uint32_t cores_count(void)
     return (uint32_t)CPU_COUNT(&set);
 }
 
+/* Every node has a PE at least. */
+static uint32_t pes_count(const struct options *options)
+{
+    uint32_t cores = cores_count();
+
+    if (options->pes != 0)
+        return options->pes;
+    return cores > options->nodes ? cores : options->nodes;
+}
+
 static int job_submit(struct run *run, const struct options *options, const struct command *command)
 {
     const struct c4p_job job = {
         .argv = (const char *const *)command->argv,
         .env = (const char *const *)command->env,
         .cwd = command->cwd,
-        .pes = options->pes != 0 ? options->pes : cores_count(),
+        .pes = pes_count(options),
+        .nodes = options->nodes,
         .region_size = options->segment_size,
         .follow = true,
         .input = true,

@@ -53,6 +53,22 @@ int set_pes(struct options *options, const struct option_row *row, const char *t
     return 0;
 }
 
+int set_nodes(struct options *options, const struct option_row *row, const char *typed,
+              const char *value)
+{
+    char *end;
+    long long nodes;
+
+    (void)row;
+    errno = 0;
+    nodes = strtoll(value, &end, 10);
+    if (end == value || *end != '\0' || nodes < 1 || errno == ERANGE || nodes > CONTROL_MAX_NODES)
+        return usage_error(typed, "%s is not a number of nodes (give one from 1 to %d)", value,
+                           CONTROL_MAX_NODES);
+    options->nodes = (uint32_t)nodes;
+    return 0;
+}
+
 int set_segment_size(struct options *options, const struct option_row *row, const char *typed,
                      const char *value)
 {

@@ -135,6 +135,7 @@ int submission_init(struct submission *submission, const C4p__Submit *submit,
         .region_size = submit->region_size,
         .time_limit_ms = submit->time_limit_ms,
         .input = submit->input,
+        .nodes = submit->nodes,
     };
     return 0;
 }

@@ -48,7 +48,7 @@ static int record_make(struct jobs *jobs, struct store_job *record, const C4p__S
         .request_size = size,
     };
     if (jobs->settings.slots == 0 && record->pes == 0)
-        record->pes = cores_count();
+        record->pes = cores_count() > submit->nodes ? cores_count() : submit->nodes;
     if (submit->key.len == CONTROL_KEY_SIZE)
         memcpy(record->key, submit->key.data, CONTROL_KEY_SIZE);
     else if (getrandom(record->key, CONTROL_KEY_SIZE, 0) != CONTROL_KEY_SIZE)
@@ -106,6 +106,11 @@ static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reaso
     if (submit->key.len != 0 && submit->key.len != CONTROL_KEY_SIZE)
         return jobs_refuse(reason, "the key of a submission has %d bytes, not %zu",
                            CONTROL_KEY_SIZE, submit->key.len);
+    if (submit->nodes > 1 && jobs->settings.state_dir != NULL)
+        return jobs_refuse(reason,
+                           "only a private daemon acts as %u nodes (c4py run --nodes): this one "
+                           "gives a job what nodes there are",
+                           submit->nodes);
     if (jobs->draining)
         return jobs_refuse(
             reason, "the daemon is stopping and takes no more jobs (try again when it runs again)");

@@ -80,6 +80,9 @@ BAD = {
     "cwd file": (["run", "--cwd", "/etc/passwd", "APP"], "--cwd: /etc/passwd: Not a directory"),
     "env without value": (["run", "--env", "FOO", "APP"], "--env: FOO is no variable"),
     "env without name": (["run", "--env", "=1", "APP"], "--env: =1 is no variable"),
+    "nodes none": (["run", "--nodes", "0", "APP"], "--nodes: 0 is not a number of nodes"),
+    "nodes word": (["run", "--nodes", "two", "APP"], "--nodes: two is not a number of nodes"),
+    "nodes many": (["run", "--nodes", "257", "APP"], "give one from 1 to 256"),
     "log level": (["run", "--log-level", "loud", "APP"], "--log-level: loud is no log level"),
     "exec missing": (
         ["run", "--exec", "nosuchprogram9"],
