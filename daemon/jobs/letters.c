@@ -14,13 +14,14 @@ struct letter {
 };
 
 void letters_init(struct letters *letters, const struct courier *courier, const struct node_key *to,
-                  uint64_t job, uint64_t attempt, int64_t now)
+                  uint64_t job, uint64_t attempt, bool home, int64_t now)
 {
     memset(letters, 0, sizeof(*letters));
     letters->courier = *courier;
     letters->to = *to;
     letters->job = job;
     letters->attempt = attempt;
+    letters->home = home;
     letters->resend_at = -1;
     letters->ask_at = now + LETTERS_ASK_MS;
     letters->patience = LETTERS_RESEND_MS;
@@ -109,6 +110,7 @@ static void ack_send(struct letters *letters, bool answer)
     ack.number = letters->read;
     ack.taken = letters->taken;
     ack.answer = answer;
+    ack.home = letters->home;
     message.body_case = C4P__PEER__BODY_GUEST_ACK;
     message.guest_ack = &ack;
     letters->courier.send(letters->courier.context, &letters->to, &message);

@@ -42,6 +42,7 @@ struct letters {
     struct courier courier;
     struct node_key to;
     uint64_t job, attempt;
+    bool home; /* we are the home */
     struct letter *kept; /* not acknowledged, in order */
     uint64_t written, read;
     uint64_t taken;    /* bytes of output that we have put away */
@@ -52,7 +53,7 @@ struct letters {
 };
 
 void letters_init(struct letters *letters, const struct courier *courier, const struct node_key *to,
-                  uint64_t job, uint64_t attempt, int64_t now);
+                  uint64_t job, uint64_t attempt, bool home, int64_t now);
 void letters_free(struct letters *letters);
 
 /* Write one: `number` is its field in `message`. -1 with errno ENOMEM. */

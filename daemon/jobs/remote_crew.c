@@ -237,11 +237,10 @@ static void died_handle(struct remote_crew *remote, const C4p__Report *report)
 
 static void broken_handle(struct remote_crew *remote, const C4p__Report *report)
 {
-    char why[JOB_ERROR_SIZE], sentence[JOB_ERROR_SIZE];
+    char why[JOB_ERROR_SIZE];
 
     sentence_copy(&report->text, why);
-    snprintf(sentence, sizeof(sentence), "host %s: %.180s", remote->name, why);
-    remote->crew.listener.broken(remote->crew.listener.context, sentence);
+    remote->crew.listener.broken(remote->crew.listener.context, why);
 }
 
 static void gone_handle(struct remote_crew *remote, const C4p__Report *report)
@@ -653,7 +652,7 @@ struct crew *remote_crew_create(const struct remote_crew_settings *settings)
                                  .listener = settings->listener};
     snprintf(remote->name, sizeof(remote->name), "%s", settings->name);
     letters_init(&remote->letters, &settings->courier, &settings->key, settings->prepare->job,
-                 settings->prepare->attempt, clock_ms());
+                 settings->prepare->attempt, true, clock_ms());
     remote->pes = calloc(settings->pes + 1, 1);
     remote->timer = evtimer_new(settings->base, on_timer, remote);
     remote->settle = event_new(settings->base, -1, 0, on_settle, remote);
