@@ -258,8 +258,8 @@ static void an_address_that_is_none_is_explained(void **state)
 
 static void a_job_is_submitted_with_all_it_has(void **state)
 {
-    const struct c4p_job job = {argv, environment, "/dir", 4,    77,  "name",
-                                -5,   9000,        true,   true, true};
+    const struct c4p_job job = {argv, environment, "/dir", 4,    77,   "name",
+                                -5,   9000,        true,   true, true, 3};
     struct fake fake;
     struct c4p_client *client;
     C4p__Request *request, *other;
@@ -278,7 +278,7 @@ static void a_job_is_submitted_with_all_it_has(void **state)
     assert_true(bytes_equal(submit->cwd, "/dir") && bytes_equal(submit->name, "name"));
     assert_true(submit->pes == 4 && submit->region_size == 77 && submit->priority == -5);
     assert_true(submit->time_limit_ms == 9000);
-    assert_true(submit->follow && submit->input && submit->tied);
+    assert_true(submit->follow && submit->input && submit->tied && submit->nodes == 3);
     assert_int_equal(submit->key.len, CONTROL_KEY_SIZE);
     other = fake_take(&fake, C4P__REQUEST__BODY_SUBMIT);
     submit = other->submit;
