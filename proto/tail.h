@@ -70,8 +70,18 @@ static inline bool tail_read(const uint8_t *body, uint64_t size, uint32_t pes,
     if (tail->count == 0 || tail->count > tail->total || tail->origin >= pes ||
         (tail->placement == PLACE_EACH && tail->total != pes))
         return false;
-    return tail->target != TARGET_METHOD ||
-           (tail->owner < pes && tail->pes > 0 && tail->pes <= pes - tail->owner);
+    return tail->target != TARGET_METHOD || (tail->owner < pes && tail->pes <= pes - tail->owner);
+}
+
+/*
+ * The PE that combines what routers cannot: that of the target, or the first, which has contributors
+ * always. It is the one for custom reducers: it has one registered that it has used.
+ */
+static inline uint32_t tail_combiner(const struct c4p_tail *tail, uint32_t pes)
+{
+    bool one = tail->target == TARGET_FUTURE || tail->target == TARGET_ELEMENT;
+
+    return one && tail->owner < pes && tail->operation != OP_CUSTOM ? tail->owner : 0;
 }
 
 static inline void tail_write(uint8_t *body, uint64_t size, const struct c4p_tail *tail)

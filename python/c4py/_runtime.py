@@ -17,6 +17,7 @@ class_of = classes.class_of
 describe_class = classes.describe
 accept_class = classes.accept
 find_reducer = reduction.find
+reducer_by_hash = reduction.by_hash
 contribution = reduction.contribution
 snapshot = reduction.snapshot
 combine = reduction.combine

@@ -78,6 +78,15 @@ def by_name(name):
     return reducer
 
 
+def by_hash(number):
+    """The reducer whose name has this hash, in a part that another node sent."""
+    for reducer in vars(Reducer).values():
+        if reducer.hash == number:
+            return reducer
+    raise Charm4PyError('the result of a custom reducer came to a PE that has not registered it: '
+                        'call addReducer() at module level')
+
+
 @functools.lru_cache(maxsize=None)
 def _ufunc(op):
     import numpy

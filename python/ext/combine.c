@@ -64,6 +64,7 @@ static PyObject *Reducer_reduce(PyObject *self, PyObject *unused)
 
 static PyMemberDef Reducer_members[] = {
     {"name", T_OBJECT, offsetof(Reducer, name), READONLY, NULL},
+    {"hash", T_UINT, offsetof(Reducer, hash), READONLY, NULL},
     {"op", T_INT, offsetof(Reducer, op), READONLY, NULL},
     {"function", T_OBJECT, offsetof(Reducer, function), READONLY, NULL},
     {NULL, 0, 0, 0, NULL}};

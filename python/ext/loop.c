@@ -26,9 +26,8 @@ static int stop_handle(uint64_t offset, const struct c4p_envelope *envelope)
 
 static int quiescent_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
-    (void)envelope;
     message_release(offset);
-    return quiescence_handle();
+    return quiescence_handle(envelope);
 }
 
 static int readonlies_handle(uint64_t offset, const struct c4p_envelope *envelope)
@@ -61,6 +60,7 @@ static const struct {
     [C4P_FUTURE] = {future_handle_value, true},
     [C4P_COMPLETION] = {future_handle_completion, true},
     [C4P_PARTIAL] = {reduction_handle_part, true},
+    [C4P_NODE_PART] = {reduction_handle_node_part, true},
     [C4P_REDUCED] = {reduction_handle_result, true},
     [C4P_CLASS_WANTED] = {class_handle_wanted, true},
     [C4P_CLASS] = {class_handle, true},
@@ -220,6 +220,8 @@ static int idle_sleep(int64_t deadline)
         left = SIGNAL_NS;
     if (!inbox_announce_sleep(&rt.segment, rt.slot))
         return 0;
+    if (rt.segment.geometry.nodes > 1 && counted && quiescence_tell() != 0)
+        return -1;
     atomic_fetch_add_explicit(&rt.self->sleeps, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&header->awake, counted, memory_order_relaxed);
     Py_BEGIN_ALLOW_THREADS signal = inbox_sleep(&rt.segment, rt.slot, left);

@@ -90,13 +90,18 @@ static void chain_append(uint64_t *first, uint64_t *last, uint64_t offset)
     *last = offset;
 }
 
+/* Before messages are queued: quiescence must never see them received and not sent. */
+static void count_many(uint32_t count)
+{
+    rt.sent += count;
+    atomic_store_explicit(&rt.self->sent, rt.sent, memory_order_release);
+    delay_point();
+}
+
 static void count_sent(uint32_t target)
 {
-    if (target >= C4P_ROUTER)
-        return; /* clients take no part in quiescence: they may be anywhere, or gone */
-    /* Before the message is queued: quiescence must never see it received and not sent. */
-    atomic_store_explicit(&rt.self->sent, ++rt.sent, memory_order_release);
-    delay_point();
+    if (target < C4P_ROUTER) /* clients take no part: they may be anywhere, or gone */
+        count_many(1);
 }
 
 void message_resume(uint64_t offset)
@@ -270,6 +275,30 @@ int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *con
     return 0;
 }
 
+int message_send_part(const struct c4p_envelope *like, uint32_t target, PyObject *value,
+                      const struct c4p_tail *tail)
+{
+    struct args_writer *writer = writer_take();
+    Py_ssize_t count = value != NULL;
+    uint64_t offset = 0;
+    size_t size;
+
+    if (writer == NULL)
+        return -1;
+    if (args_encode(writer, &value, count, NULL) == 0 &&
+        (offset = message_block(like, size = args_size(writer) + C4P_TAIL_SIZE)) != 0) {
+        args_copy(writer, block_body(offset));
+        tail_write(block_body(offset), size, tail);
+        segment_block(&rt.segment, offset)->args = (uint16_t)count;
+        segment_block(&rt.segment, offset)->target = target;
+        if (target >= C4P_ROUTER)
+            count_many(1); /* a part is handled by a router as by a PE */
+        push(offset);
+    }
+    writer_give(writer);
+    return offset != 0 ? 0 : -1;
+}
+
 /* Blocks for so many messages, linked by next: all of them or none. 0 with an exception. */
 static uint64_t blocks_make(const struct c4p_envelope *like, size_t size, uint32_t count)
 {
@@ -291,12 +320,47 @@ static uint64_t blocks_make(const struct c4p_envelope *like, size_t size, uint32
     return chain;
 }
 
-/* Who gets a broadcast: `pes` PEs from `first` on, but not `except`. */
+/* Who gets a broadcast: `pes` PEs from `first` on, but not `except`, which is this PE. */
 struct recipients {
     uint32_t first, pes;
     uint32_t except; /* UINT32_MAX: nobody */
     uint32_t count;  /* how many that are */
 };
+
+/*
+ * Those to whom we send ourselves. The others, `*elsewhere` of them, are on other nodes, and get it
+ * through one message to the router (C4P_MULTICAST).
+ */
+static struct recipients recipients_here(const struct recipients *to, uint32_t *elsewhere)
+{
+    const struct segment_geometry *geometry = &rt.segment.geometry;
+    uint32_t end = geometry->first_pe + geometry->local_pes;
+    struct recipients here = *to;
+
+    *elsewhere = 0;
+    if (geometry->nodes == 1)
+        return here;
+    if (here.first < geometry->first_pe)
+        here.first = geometry->first_pe;
+    if (end > to->first + to->pes)
+        end = to->first + to->pes;
+    here.pes = end > here.first ? end - here.first : 0;
+    here.count = here.pes - (to->pes - to->count);
+    *elsewhere = to->count - here.count;
+    if (*elsewhere > 1)
+        return here;
+    *elsewhere = 0; /* one is sent to like those here */
+    return *to;
+}
+
+/* The message to the router, for PEs of other nodes. */
+static void address_elsewhere(struct c4p_envelope *block, const struct recipients *to)
+{
+    block->flags |= C4P_MULTICAST;
+    block->target = C4P_ROUTER | rt.segment.geometry.node;
+    block->index[0] = (int32_t)to->first;
+    block->index[1] = (int32_t)to->pes;
+}
 
 /*
  * Encoded arguments to all recipients. A large body has a block of its own, to which the messages
@@ -305,14 +369,17 @@ struct recipients {
 static int broadcast_encoded(const struct c4p_envelope *like, const struct recipients *to,
                              struct args_writer *writer, uint16_t args)
 {
+    uint32_t elsewhere;
+    const struct recipients here = recipients_here(to, &elsewhere);
+    uint32_t count = here.count + (elsewhere > 0), addressed = 0;
     size_t size = args_size(writer);
-    bool shared = size > BROADCAST_COPY_MAX;
+    bool shared = size > BROADCAST_COPY_MAX && count > 1;
     uint64_t body = 0, chain, next;
-    uint32_t target = to->first;
+    uint32_t target = here.first;
 
     if (shared && (body = message_block(like, size)) == 0)
         return -1;
-    chain = blocks_make(like, shared ? 0 : size, to->count);
+    chain = blocks_make(like, shared ? 0 : size, count);
     if (chain == 0) {
         if (shared)
             region_free(rt.region, body);
@@ -322,20 +389,24 @@ static int broadcast_encoded(const struct c4p_envelope *like, const struct recip
     if (shared)
         count_handed();
     if (shared)
-        atomic_store_explicit(&segment_block(&rt.segment, body)->refs, to->count,
-                              memory_order_relaxed);
+        atomic_store_explicit(&segment_block(&rt.segment, body)->refs, count, memory_order_relaxed);
     for (uint64_t offset = chain; offset != 0; offset = next) {
         struct c4p_envelope *block = segment_block(&rt.segment, offset);
 
         next = block->next;
         target += target == to->except;
-        block->target = target++;
+        if (addressed++ < here.count)
+            block->target = target++;
+        else
+            address_elsewhere(block, to);
         block->args = args;
         block->body = body;
         block->body_size = size;
         if (!shared && offset != chain)
             memcpy(block_body(offset), block_body(chain), size);
     }
+    if (elsewhere > 0)
+        count_many(elsewhere);
     for (uint64_t offset = chain; offset != 0; offset = next) {
         next = segment_block(&rt.segment, offset)->next;
         push(offset);
@@ -390,6 +461,7 @@ int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_
     segment_block(&rt.segment, offset)->target = C4P_ROUTER | rt.segment.geometry.node;
     if (size > 0)
         memcpy(block_body(offset), text, size);
+    count_handed();
     inbox_push(&rt.segment, segment_router_slot(&rt.segment), offset);
     return 0;
 }
@@ -491,21 +563,23 @@ static PyObject *pin_object(void *context)
 
 /*
  * Arrays may stay in the block unless others read it too, or its owner runs short of room. Never in
- * a client: what it has must outlive the session, and its death must leave nothing in use. Nor in a
- * block of the router's, which needs its room for all clients that do not map the segment.
+ * a client: what it has must outlive the session, and its death must leave nothing in use. The router
+ * needs its room for all clients that do not map the segment, and for what comes from other nodes.
  */
 static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
 {
+    const struct segment_geometry *geometry = &rt.segment.geometry;
     const struct segment_endpoint *owner =
         segment_endpoint(&rt.segment, segment_owner(&rt.segment, holder));
+    bool routed = segment_owner(&rt.segment, holder) == segment_router_slot(&rt.segment);
 
-    if (rt.client || segment_owner(&rt.segment, holder) == segment_router_slot(&rt.segment))
+    if (rt.client || (routed && geometry->nodes == 1))
         return false;
     if (envelope->body != 0 &&
         atomic_load_explicit(&segment_block(&rt.segment, holder)->refs, memory_order_acquire) != 1)
         return false;
     return atomic_load_explicit(&owner->used, memory_order_relaxed) <
-           rt.segment.geometry.region_size / 2;
+           geometry->region_size / (routed ? 4 : 2);
 }
 
 int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObject **out)
@@ -540,6 +614,25 @@ int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObjec
     } else {
         message_release(offset);
     }
+    return rc;
+}
+
+int message_decode_part(uint64_t offset, const struct c4p_envelope *envelope, struct c4p_tail *tail,
+                        PyObject **value)
+{
+    uint64_t size = envelope->body_size;
+    PyObject *out[2] = {NULL, NULL};
+    int rc;
+
+    if (envelope->body != 0 || !tail_read(block_body(offset), size, rt.pes, tail)) {
+        PyErr_SetString(PyExc_ValueError, "a malformed part of a reduction");
+        message_release(offset);
+        return -1;
+    }
+    rc = args_decode(block_body(offset), size - C4P_TAIL_SIZE, envelope->args, false, NULL, out);
+    if (rc == 0 || !class_missing(offset, envelope))
+        message_release(offset);
+    *value = out[0];
     return rc;
 }
 

@@ -11,25 +11,38 @@
  * A PE looks before it goes to sleep: the last one to become idle sees it.
  * Nobody has to be asked, so no PE that is busy delays anything but by being
  * busy. What else runs on a PE (main, timers, wake-ups) counts as a message.
+ *
+ * That is so on one node. On several, a PE sees the counters of its own node only: the last one that
+ * falls asleep there tells the router, and routers find out among themselves (daemon/router/quiet.h).
+ * Their announcement says what the node's counters were: if they still are, it holds.
  */
 #include "python/ext/delays.h"
 #include "python/ext/runtime.h"
 
 static PyObject *callbacks; /* those that wait on this PE */
 
-/* The sum of messages if all are handled, else UINT64_MAX. Clients have sent some, to PEs. */
-static uint64_t quiet_total(void)
+/* What all endpoints of this node have handled and sent. Clients have sent some, to PEs. */
+static void counters_read(uint64_t *processed, uint64_t *sent)
 {
-    uint64_t processed = 0, sent = 0;
     uint32_t count = rt.segment.geometry.slots;
 
+    *processed = *sent = 0;
     for (uint32_t i = 0; i < count; i++)
-        processed += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->processed,
-                                          memory_order_acquire);
+        *processed += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->processed,
+                                           memory_order_acquire);
     atomic_thread_fence(memory_order_seq_cst);
     delay_point();
     for (uint32_t i = 0; i < count; i++)
-        sent += atomic_load_explicit(&segment_endpoint(&rt.segment, i)->sent, memory_order_acquire);
+        *sent +=
+            atomic_load_explicit(&segment_endpoint(&rt.segment, i)->sent, memory_order_acquire);
+}
+
+/* The sum of messages if all are handled, else UINT64_MAX. */
+static uint64_t quiet_total(void)
+{
+    uint64_t processed, sent;
+
+    counters_read(&processed, &sent);
     return sent == processed ? sent : UINT64_MAX;
 }
 
@@ -46,11 +59,35 @@ static bool nothing_to_come(void)
     return true;
 }
 
+int quiescence_tell(void)
+{
+    /* Our announcement must be visible before we look at the others': of two PEs that fall asleep
+     * together one sees both. */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t i = 0; i < rt.segment.geometry.local_pes; i++)
+        if (atomic_load(&segment_endpoint(&rt.segment, i)->inbox) != INBOX_ASLEEP)
+            return 0;
+    if (atomic_exchange(&segment_header(&rt.segment)->idle_told, 1) != 0)
+        return 0;
+    return message_send_router(C4P_IDLE, 0, NULL, 0);
+}
+
+/* On several nodes a client that waits asks for the announcement: no PE may fall asleep any more. */
+static int client_tell(void)
+{
+    if (callbacks == NULL || rt.quiet != UINT64_MAX)
+        return 0;
+    rt.quiet = 0;
+    return message_send_router(C4P_IDLE, 1, NULL, 0);
+}
+
 int quiescence_check(void)
 {
     uint64_t total;
     bool wanted = false;
 
+    if (rt.segment.geometry.nodes > 1)
+        return rt.client ? client_tell() : 0;
     if (rt.segment.geometry.local_pes == 0)
         return 0; /* a client that sees no PE */
     /* Our own last count must be visible before we read the others': one of two PEs that become
@@ -90,12 +127,39 @@ static int release_callbacks(void)
     return rc;
 }
 
-/* Somebody saw quiescence. It may be over by now: then it will be seen again. */
-int quiescence_handle(void)
+static int program_quiescent(void)
 {
-    uint64_t total = quiet_total();
-    PyObject *result;
+    PyObject *result = runtime_hook("program_quiescent", NULL, 0);
 
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* The same on several nodes: the envelope says what the counters were, and if nobody waits. */
+static int announcement_handle(const struct c4p_envelope *envelope)
+{
+    uint64_t processed, sent;
+
+    counters_read(&processed, &sent);
+    if (processed != envelope->future || sent != envelope->collection) {
+        rt.quiet = UINT64_MAX; /* a client asks again */
+        return 0;
+    }
+    if (callbacks != NULL)
+        return release_callbacks();
+    if (envelope->sequence == 0 || rt.pe != 0 || rt.session || !nothing_to_come())
+        return 0;
+    return program_quiescent();
+}
+
+/* Somebody saw quiescence. It may be over by now: then it will be seen again. */
+int quiescence_handle(const struct c4p_envelope *envelope)
+{
+    uint64_t total;
+
+    if (rt.segment.geometry.nodes > 1)
+        return announcement_handle(envelope);
+    total = quiet_total();
     if (total == UINT64_MAX)
         return 0;
     if (callbacks != NULL)
@@ -103,9 +167,7 @@ int quiescence_handle(void)
     /* The same total twice: nothing has begun between the two, so what was read there holds. */
     if (rt.pe != 0 || rt.session || !nothing_to_come() || quiet_total() != total)
         return 0;
-    result = runtime_hook("program_quiescent", NULL, 0);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return program_quiescent();
 }
 
 PyObject *quiescence_start(PyObject *self, PyObject *callback)
@@ -118,7 +180,7 @@ PyObject *quiescence_start(PyObject *self, PyObject *callback)
                         "startQD() needs a callback: a future, or a method of a proxy");
         return NULL;
     }
-    if (rt.segment.geometry.local_pes == 0)
+    if (rt.segment.geometry.local_pes == 0 && rt.segment.geometry.nodes == 1)
         return runtime_error("startQD() in a client that does not map the segment of its session: "
                              "use session.wait_quiescence()");
     if (callbacks == NULL && (callbacks = PyList_New(0)) == NULL)

@@ -2,36 +2,13 @@
  * Reductions: contributions combined (combine.h) first on their PE, then where
  * the PEs' parts meet (proto/meeting.h). Parts are combined in the order of
  * their PEs, so that floating-point results do not depend on who came last.
+ * On several nodes that makes a node's part, which goes on (reduction_nodes.c).
  */
 #include <errno.h>
 
 #include "proto/meeting.h"
-#include "python/ext/combine.h"
 #include "python/ext/delays.h"
-
-/* What one PE has contributed to a reduction. */
-struct part {
-    uint32_t pe;
-    PyObject *value;
-    bool owned;
-};
-
-/* One reduction that local elements take part in. */
-struct reduction {
-    struct reduction *next;
-    uint32_t sequence;
-    uint64_t count; /* local contributions */
-    Reducer *reducer;
-    PyObject *value;    /* combined so far; a list for gather and custom ones */
-    bool owned;         /* value is ours to change in place */
-    bool all;           /* allreduce */
-    bool published;     /* waits for its result only */
-    PyObject *target;   /* callback */
-    PyObject *futures;  /* of allreduce: list */
-    struct part *parts; /* if we came last: those that are here, ours first */
-    uint32_t part_count;
-    uint32_t parts_due; /* that are not: they wait for a class */
-};
+#include "python/ext/reduction.h"
 
 /* ---- open reductions of a collection ---- */
 
@@ -98,18 +75,45 @@ static int target_deliver(PyObject *target, PyObject *value, bool private)
     return rc != 0 ? (rc < 0 ? -1 : 0) : callback_invoke(target, value);
 }
 
+/* All contributions of this node are in `value`, which may be an error: the other nodes' come to it. */
+static int reduction_pass_on(struct collection *collection, struct reduction *r, PyObject *value,
+                             uint16_t flags)
+{
+    PyObject *error = NULL;
+    int rc;
+
+    if (r->all)
+        flags |= C4P_RETURN;
+    rc = node_part_send(collection, r->sequence, r->reducer, r->target, value, flags);
+    if (rc != 0 && !(flags & C4P_EXCEPTION) && (error = error_take()) != NULL)
+        rc = node_part_send(collection, r->sequence, r->reducer, r->target, error,
+                            flags | C4P_EXCEPTION);
+    Py_XDECREF(error);
+    if (r->all) {
+        Py_CLEAR(r->value);
+        r->published = true;
+    } else {
+        reduction_close(collection, r);
+    }
+    return rc != 0 ? runtime_survive() : 0;
+}
+
 /* All contributions of all PEs are in r->value: hand it over and close. */
 static int reduction_deliver(struct collection *collection, struct reduction *r)
 {
     struct c4p_envelope like = {
         .kind = C4P_REDUCED, .collection = collection->id, .sequence = r->sequence};
-    PyObject *target, *value = value_finish(r->reducer, r->value);
-    bool private = value == NULL || value_is_private(value, r->owned);
+    PyObject *target, *value;
+    bool private;
     uint32_t first, pes;
     int rc;
 
+    if (reduction_share(collection) != collection->total)
+        return reduction_pass_on(collection, r, r->value, 0);
+    value = value_finish(r->reducer, r->value);
     if (value == NULL && PyErr_Occurred())
         return -1;
+    private = value == NULL || value_is_private(value, r->owned);
     if (r->all) {
         collection_participants(collection, &first, &pes);
         r->published = true;
@@ -127,8 +131,7 @@ static int reduction_deliver(struct collection *collection, struct reduction *r)
 
 /* ---- errors of reducers ---- */
 
-/* In a session what a reducer raises is the result; NULL: it ends the program, and is still pending. */
-static PyObject *error_take(void)
+PyObject *error_take(void)
 {
     return rt.session ? call_exception() : NULL;
 }
@@ -156,7 +159,9 @@ static int reduction_failed(struct collection *collection, struct reduction *r, 
     int rc;
 
     chain_release(others);
-    if (r->all) {
+    if (reduction_share(collection) != collection->total) {
+        rc = reduction_pass_on(collection, r, error, C4P_EXCEPTION);
+    } else if (r->all) {
         collection_participants(collection, &first, &pes);
         r->published = true;
         rc = message_broadcast(&like, first, pes, &error, 1, NULL);
@@ -190,7 +195,7 @@ static PyObject *parts_error(uint64_t others)
     return NULL;
 }
 
-static int part_compare(const void *a, const void *b)
+int part_compare(const void *a, const void *b)
 {
     const struct part *x = a, *y = b;
 
@@ -258,6 +263,12 @@ static PyObject *parts_join(const Reducer *reducer, struct part *parts, Py_ssize
     return list;
 }
 
+PyObject *parts_reduce(const Reducer *reducer, struct part *parts, Py_ssize_t count)
+{
+    return reducer_gathers(reducer) ? parts_join(reducer, parts, count)
+                                    : parts_combine(reducer, parts, count);
+}
+
 /* All parts are here: combine them and deliver. */
 static int parts_complete(struct collection *collection, struct reduction *r)
 {
@@ -266,8 +277,7 @@ static int parts_complete(struct collection *collection, struct reduction *r)
     r->parts = NULL;
     r->owned = true;
     qsort(parts, (size_t)r->part_count, sizeof(*parts), part_compare);
-    r->value = reducer_gathers(r->reducer) ? parts_join(r->reducer, parts, r->part_count)
-                                           : parts_combine(r->reducer, parts, r->part_count);
+    r->value = parts_reduce(r->reducer, parts, r->part_count);
     PyMem_Free(parts);
     return r->value == NULL ? -1 : reduction_deliver(collection, r);
 }
@@ -403,14 +413,13 @@ static uint64_t part_make(struct c4p_envelope *like, const struct reduction *r, 
 static int reduction_publish(struct collection *collection, struct reduction *r)
 {
     struct c4p_envelope like = part_envelope(collection, r);
+    uint64_t share = reduction_share(collection), others, offset;
     PyObject *error = NULL;
-    uint64_t others, offset;
 
     if (r->reducer->op == OP_CUSTOM && custom_reduce(r) != 0 && (error = error_take()) == NULL)
         return -1;
     delay_point();
-    if (meeting_is_last(&rt.segment, collection->id, r->sequence, r->count, collection->total,
-                        &others))
+    if (meeting_is_last(&rt.segment, collection->id, r->sequence, r->count, share, &others))
         return reduction_complete(collection, r, others, error);
     if (errno == EBADMSG)
         return meeting_corrupt();
@@ -418,7 +427,7 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
     if (offset == 0)
         return -1;
     delay_point();
-    if (meeting_arrive(&rt.segment, offset, r->count, collection->total, &others)) {
+    if (meeting_arrive(&rt.segment, offset, r->count, share, &others)) {
         region_free(rt.region, offset);
         return reduction_complete(collection, r, others, error);
     }
@@ -587,80 +596,4 @@ int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope
     Py_DECREF(futures);
     Py_XDECREF(value[0]);
     return rc;
-}
-
-/* ---- the deadlock report ---- */
-
-#define REPORT_LIMIT 1000
-
-/* Reductions that some have contributed to: (collection id, sequence) of open and of met ones. */
-PyObject *reduction_report(PyObject *self, PyObject *unused)
-{
-    PyObject *list = PyList_New(0);
-
-    (void)self;
-    (void)unused;
-    for (size_t i = 0; list != NULL && rt.collections.entries && i <= rt.collections.mask; i++) {
-        const struct collection *collection = rt.collections.entries[i].value;
-
-        for (struct reduction *r = collection ? collection->reductions : NULL; r; r = r->next) {
-            PyObject *item = r->published
-                                 ? NULL
-                                 : Py_BuildValue("(KI)", (unsigned long long)collection->id,
-                                                 (unsigned)r->sequence);
-            if (item != NULL && PyList_Append(list, item) != 0)
-                Py_CLEAR(list);
-            Py_XDECREF(item);
-            if (list == NULL || PyList_GET_SIZE(list) >= REPORT_LIMIT)
-                return list;
-        }
-    }
-    for (uint32_t i = 0; list != NULL && i < SEGMENT_BUCKETS; i++) {
-        uint64_t offset = atomic_load(&segment_buckets(&rt.segment)[i].first);
-
-        for (; segment_offset_valid(&rt.segment, offset) && PyList_GET_SIZE(list) < REPORT_LIMIT;
-             offset = segment_block(&rt.segment, offset)->next) {
-            const struct c4p_envelope *block = segment_block(&rt.segment, offset);
-            PyObject *item = Py_BuildValue("(KI)", (unsigned long long)block->collection,
-                                           (unsigned)block->sequence);
-
-            if (item == NULL || PyList_Append(list, item) != 0)
-                Py_CLEAR(list);
-            Py_XDECREF(item);
-            if (list == NULL)
-                return NULL;
-        }
-    }
-    return list;
-}
-
-/* Which local elements have not contributed to (id, sequence): (class name, how many, some). */
-PyObject *reduction_lacking(PyObject *self, PyObject *args)
-{
-    unsigned long long id;
-    unsigned sequence;
-    struct collection *collection;
-    PyObject *some;
-    unsigned long long lacking = 0;
-
-    (void)self;
-    if (!PyArg_ParseTuple(args, "KI:lacking", &id, &sequence))
-        return NULL;
-    collection = collection_find(id);
-    if (collection == NULL || collection->class == NULL || !collection->created)
-        Py_RETURN_NONE;
-    some = PyList_New(0);
-    for (uint64_t i = 0; some != NULL && i < collection->count; i++) {
-        PyObject *text;
-
-        if (collection->elements[i]->reductions > sequence || ++lacking > 5)
-            continue;
-        text = collection_describe(collection, (int64_t)(collection->first + i));
-        if (text == NULL || PyList_Append(some, text) != 0)
-            Py_CLEAR(some);
-        Py_XDECREF(text);
-    }
-    if (some == NULL)
-        return NULL;
-    return Py_BuildValue("(OKN)", collection->class->name, lacking, some);
 }

@@ -24,6 +24,7 @@
 #include "proto/placement.h"
 #include "proto/region.h"
 #include "proto/segment.h"
+#include "proto/tail.h"
 #include "python/ext/args.h"
 #include "python/ext/table.h"
 
@@ -292,6 +293,12 @@ int message_broadcast(const struct c4p_envelope *like, uint32_t first, uint32_t 
 /* ... but not to this PE. */
 int message_broadcast_others(const struct c4p_envelope *like, uint32_t first, uint32_t pes,
                              PyObject *const *args, Py_ssize_t count);
+/* A node's part of a reduction: a value, or NULL for none, and its tail; to a router or a PE. */
+int message_send_part(const struct c4p_envelope *like, uint32_t target, PyObject *value,
+                      const struct c4p_tail *tail);
+/* Take such a part apart. As message_decode(), with no exception if it waits for a class. */
+int message_decode_part(uint64_t offset, const struct c4p_envelope *envelope, struct c4p_tail *tail,
+                        PyObject **value);
 /* To the router, outside of quiescence; a text instead of arguments. */
 int message_send_router(uint8_t kind, uint32_t sequence, const char *text, size_t size);
 /* Announce quiescence to a PE or client, by its slot; not counted. */
@@ -443,6 +450,7 @@ bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *reducer,
                                bool all);
 int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope);
+int reduction_handle_node_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *reduction_report(PyObject *self, PyObject *unused);
 PyObject *reduction_lacking(PyObject *self, PyObject *args);
@@ -462,7 +470,9 @@ int64_t timer_next(void);
 
 /* Called before sleeping: announce quiescence if it holds. True: there is work, do not sleep. */
 int quiescence_check(void);
-int quiescence_handle(void);
+int quiescence_handle(const struct c4p_envelope *envelope);
+/* This PE has announced its sleep: the last one of a node tells the router, if there are others. */
+int quiescence_tell(void);
 PyObject *quiescence_start(PyObject *self, PyObject *callback);
 
 /* ---- loop.c ---- */
