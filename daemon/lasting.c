@@ -67,6 +67,8 @@ static struct service_settings settings_of(const struct lasting *daemon)
                 .keep = (uint32_t)values[CONFIG_KEEP].number,
                 .keep_ms = values[CONFIG_KEEP_TIME].number,
             },
+        .bundle_limit = values[CONFIG_BUNDLE_LIMIT].number,
+        .bundle_keep_ms = values[CONFIG_BUNDLE_KEEP].number,
         .max_clients = (uint32_t)values[CONFIG_MAX_CLIENTS].number,
         .session_ttl_ms = values[CONFIG_SESSION_TTL].number,
         .version = C4P_VERSION,

@@ -20,6 +20,7 @@
 #include "daemon/inquiry.h"
 #include "daemon/log.h"
 #include "daemon/sessions.h"
+#include "daemon/supplies.h"
 #include "proto/clock.h"
 
 /* Troubles that stay until the daemon is started again; more than these say nothing new. */
@@ -45,6 +46,7 @@ struct service {
     struct jobs *jobs;
     struct followers *followers;
     struct sessions *sessions;
+    struct supplies *supplies; /* NULL: a private daemon's */
     struct client *clients;
     struct event *cut;
     int64_t started; /* time of day */
@@ -398,6 +400,24 @@ static int serve_cancel(void *context, struct control_peer *peer, const C4p__Req
     return 0;
 }
 
+/* ---- requests about files ---- */
+
+static int serve_offer(void *context, struct control_peer *peer, const C4p__Request *request,
+                       char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+
+    return supplies_offer(service->supplies, service->control, peer, request, reason);
+}
+
+static int serve_blob_put(void *context, struct control_peer *peer, const C4p__Request *request,
+                          char reason[CONTROL_REASON_SIZE])
+{
+    struct service *service = context;
+
+    return supplies_put(service->supplies, service->control, peer, request, reason);
+}
+
 /* ---- requests about sessions ---- */
 
 static int serve_open(void *context, struct control_peer *peer, const C4p__Request *request,
@@ -512,6 +532,8 @@ static int control_open(struct service *service, const char *address)
         .status = serve_status,
         .open = serve_open,
         .close = serve_close,
+        .offer = serve_offer,
+        .blob_put = serve_blob_put,
         .redeem = serve_redeem,
         .greeted = serve_greeted,
         .left = serve_left,
@@ -537,6 +559,25 @@ static int control_open(struct service *service, const char *address)
     return service->control != NULL && service->attach != NULL ? 0 : -1;
 }
 
+static struct bundles_settings bundles_settings(const struct service *service)
+{
+    return (struct bundles_settings){
+        .state_dir = service->settings.jobs.state_dir,
+        .limit = service->settings.bundle_limit,
+        .keep_ms = service->settings.bundle_keep_ms,
+    };
+}
+
+static int supplies_open(struct service *service, char error[SERVICE_ERROR_SIZE])
+{
+    const struct bundles_settings settings = bundles_settings(service);
+
+    if (settings.state_dir == NULL)
+        return 0;
+    service->supplies = supplies_create(service->place->base, &settings, error);
+    return service->supplies != NULL ? 0 : -1;
+}
+
 static int jobs_open(struct service *service, enum store_open_result *result,
                      char error[SERVICE_ERROR_SIZE])
 {
@@ -551,6 +592,9 @@ static int jobs_open(struct service *service, enum store_open_result *result,
         .context = service,
     };
 
+    if (supplies_open(service, error) != 0)
+        return -1;
+    service->settings.jobs.bundles = supplies_bundles(service->supplies);
     service->jobs = jobs_create(service->place, &service->settings.jobs, &listener, result, error);
     if (service->jobs == NULL)
         return -1;
@@ -616,6 +660,7 @@ void service_destroy(struct service *service)
     if (service == NULL)
         return;
     jobs_destroy(service->jobs);
+    supplies_destroy(service->supplies);
     DL_FOREACH_SAFE(service->clients, client, next)
     {
         free(client->tied);
@@ -678,9 +723,14 @@ bool service_is_idle(const struct service *service)
 void service_configure(struct service *service, const struct service_settings *settings)
 {
     const char *state_dir = service->settings.jobs.state_dir;
+    struct bundles_settings bundles;
 
     service->settings = *settings;
     service->settings.jobs.state_dir = state_dir;
+    service->settings.jobs.bundles = supplies_bundles(service->supplies);
+    bundles = bundles_settings(service);
+    if (service->supplies != NULL)
+        supplies_configure(service->supplies, &bundles);
     control_set_limit(service->control, settings->max_clients);
     sessions_set_ttl(service->sessions, settings->session_ttl_ms);
     jobs_configure(service->jobs, &settings->jobs);

@@ -17,6 +17,7 @@ struct service;
 
 struct service_settings {
     struct jobs_settings jobs;
+    uint64_t bundle_limit, bundle_keep_ms; /* of the files that clients bring for their jobs */
     uint32_t max_clients;
     uint64_t session_ttl_ms; /* of named sessions that do not say otherwise */
     const char *version;

@@ -37,6 +37,7 @@ struct control {
     uint64_t incarnation;
     const char *host;
     uint32_t max_clients;
+    bool cluster;
     struct control_peer *peers;
     uint64_t refused;
     struct identity gone[GONE_LIMIT]; /* a ring; size 0: free */
@@ -74,6 +75,11 @@ void control_destroy(struct control *control)
 void control_set_limit(struct control *control, uint32_t max_clients)
 {
     control->max_clients = max_clients;
+}
+
+void control_set_cluster(struct control *control, bool cluster)
+{
+    control->cluster = cluster;
 }
 
 uint64_t control_refused(const struct control *control)
@@ -283,6 +289,7 @@ static int hello_handle(struct control *control, struct control_peer *peer,
     }
     welcome.incarnation = control->incarnation;
     welcome.host = (char *)(uintptr_t)control->host;
+    welcome.cluster = control->cluster;
     control_answer(control, peer, request->id, C4P__EVENT__BODY_WELCOME, &welcome);
     return 0;
 }
@@ -315,6 +322,8 @@ static const struct request_row {
     [C4P__REQUEST__BODY_STATUS] = {"Status", CLIENT_OF_USER, SERVICE(status)},
     [C4P__REQUEST__BODY_OPEN] = {"Open", CLIENT_OF_USER, SERVICE(open)},
     [C4P__REQUEST__BODY_CLOSE] = {"Close", CLIENT_OF_USER, SERVICE(close)},
+    [C4P__REQUEST__BODY_OFFER] = {"Offer", CLIENT_OF_USER, SERVICE(offer)},
+    [C4P__REQUEST__BODY_BLOB_PUT] = {"BlobPut", CLIENT_OF_USER, SERVICE(blob_put)},
 };
 
 #define REQUESTS (sizeof(requests) / sizeof(*requests))

@@ -32,7 +32,7 @@ typedef int control_handler(void *context, struct control_peer *peer, const C4p_
 /* What the daemon does for its clients. */
 struct control_service {
     control_handler *submit, *follow, *unfollow, *input, *output_ack, *cancel, *list, *find,
-        *status, *open, *close;
+        *status, *open, *close, *offer, *blob_put;
     /* Whose is the ticket? Once. */
     bool (*redeem)(void *context, const void *ticket, size_t size, struct attach_who *who);
     /* A client is welcome; -1: there is no room for it (with a sentence). And it is gone. */
@@ -51,6 +51,8 @@ struct control *control_create(const struct control_service *service, uint64_t i
                                const char *host, uint32_t max_clients);
 void control_destroy(struct control *control);
 void control_set_limit(struct control *control, uint32_t max_clients);
+/* Whether there are other hosts: told to clients when they come. */
+void control_set_cluster(struct control *control, bool cluster);
 
 /* Why a request cannot be served: writes the sentence, returns -1. */
 int control_refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)

@@ -80,6 +80,7 @@ struct entry *entry_create(struct jobs *jobs, const struct store_job *record)
     entry->wanted = record->pes;
     entry->queued = clock_ms();
     HASH_ADD(hh, jobs->entries, id, sizeof(entry->id), entry);
+    entry_pin(jobs, entry, record);
     return entry;
 }
 
@@ -99,6 +100,7 @@ void entry_destroy(struct jobs *jobs, struct entry *entry)
     char path[PATH_MAX];
 
     HASH_DEL(jobs->entries, entry);
+    entry_unpin(jobs, entry);
     transcript_close(entry->transcript);
     if (entry->forgotten && output_directory(jobs, entry->id, path) != NULL)
         transcript_remove(path);
@@ -388,7 +390,7 @@ static void entry_fail(struct jobs *jobs, struct entry *entry)
 
 int history_recover(struct jobs *jobs, char error[STORE_ERROR_SIZE])
 {
-    const struct store_filter filter = {.open = true};
+    const struct store_filter filter = {.open = true, .with_request = true};
     struct entry *entry, *next;
     unsigned queued = 0, failed = 0;
 

@@ -111,6 +111,7 @@ static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_e
     log_write(LOG_INFO, jobs_subject(entry->id), "%s, code %d%s%s", job_state_name(end->state),
               end->exit_code, *end->message ? ": " : "", end->message);
     placing_end(jobs->placing, entry->id);
+    entry_unpin(jobs, entry);
     if (entry->record.session)
         jobs->sessions--;
     jobs->ended = true;
@@ -496,9 +497,11 @@ bool jobs_idle(const struct jobs *jobs)
 void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings)
 {
     const char *state_dir = jobs->settings.state_dir;
+    struct bundles *bundles = jobs->settings.bundles;
 
     jobs->settings = *settings;
     jobs->settings.state_dir = state_dir;
+    jobs->settings.bundles = bundles;
     placing_resize(jobs->placing, settings->slots);
     history_trim(jobs);
     turn_soon(jobs);

@@ -29,6 +29,7 @@ struct entry {
 
     /* in memory only */
     uint32_t wanted;               /* PEs as asked for */
+    struct bundle_hash *bundle;    /* pinned; NULL: none */
     int64_t queued;                /* on clock_ms() */
     struct job *job;               /* while it runs, and then until the next turn */
     struct entry *prev, *next;     /* of those with a job */
@@ -106,6 +107,13 @@ void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state 
 /* All PEs of a job are promised: start it. */
 void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
                   const struct reservation_part *parts, size_t count);
+/* A submission's bundle is here, for good; -1 with a sentence. */
+int submit_check_bundle(struct jobs *jobs, const C4p__Submit *submit,
+                        char reason[JOBS_REASON_SIZE]);
+/* Of a job that is not over: its bundle stays until the job's end. */
+void entry_pin(struct jobs *jobs, struct entry *entry, const struct store_job *record);
+void entry_unpin(struct jobs *jobs, struct entry *entry);
+
 /* Let jobs start and be buried, soon. */
 void turn_soon(struct jobs *jobs);
 /* The store has a trouble: tell it, once, and try again in a moment. */

@@ -146,6 +146,8 @@ int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint
         submission.name[0] = '\0';
     rc = job_check(&submission.request, reason);
     if (rc == 0)
+        rc = submit_check_bundle(jobs, submit, reason);
+    if (rc == 0)
         rc = record_submit(jobs, submit, submission.name, session, id, reason);
     submission_free(&submission);
     return rc;

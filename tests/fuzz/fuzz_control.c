@@ -120,6 +120,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .status = take,
         .open = take,
         .close = take,
+        .offer = take,
+        .blob_put = take,
         .redeem = take_ticket,
         .greeted = take_greeted,
         .left = take_left,

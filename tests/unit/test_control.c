@@ -111,6 +111,54 @@ static void requests_have_the_bytes_of_their_specification(void **state)
                    (struct golden)GOLDEN("\x08\x07\x3a\x04\x08\x03\x10\x01"));
 }
 
+static void bundles_have_the_bytes_of_their_specification(void **state)
+{
+    C4p__BundleManifest manifest = C4P__BUNDLE_MANIFEST__INIT;
+    C4p__BundleFile file = C4P__BUNDLE_FILE__INIT, *files[] = {&file};
+    C4p__Offer offer = C4P__OFFER__INIT;
+    C4p__BlobPut put = C4P__BLOB_PUT__INIT;
+    C4p__Missing missing = C4P__MISSING__INIT;
+    C4p__Submit submit = C4P__SUBMIT__INIT;
+    ProtobufCBinaryData hashes[] = {bytes_of("#")};
+    char *modules[] = {(char *)(uintptr_t) "np"};
+    uint8_t packed[64];
+
+    (void)state;
+    manifest.root = bytes_of("/r");
+    file.path = bytes_of("a.py");
+    file.mode = 0644;
+    file.size = 300;
+    file.hash = bytes_of("#");
+    manifest.n_files = 1;
+    manifest.files = files;
+    manifest.n_modules = 1;
+    manifest.modules = modules;
+    offer.manifest.data = packed;
+    offer.manifest.len = c4p__bundle_manifest__pack(&manifest, packed);
+    assert_request(C4P__REQUEST__BODY_OFFER, &offer,
+                   (struct golden)GOLDEN("\x08\x07\x72\x1b\x0a\x19"
+                                         "\x0a\x02/r\x12\x0f"
+                                         "\x0a\x04"
+                                         "a.py\x10\xa4\x03\x18\xac\x02\x22\x01#"
+                                         "\x1a\x02np"));
+    put.hash = bytes_of("#");
+    put.offset = 300;
+    put.data = bytes_of("hi");
+    put.last = true;
+    assert_request(C4P__REQUEST__BODY_BLOB_PUT, &put,
+                   (struct golden)GOLDEN("\x08\x07\x7a\x0c"
+                                         "\x0a\x01#\x10\xac\x02\x1a\x02hi\x20\x01"));
+    missing.bundle = bytes_of("!");
+    missing.n_hashes = 1;
+    missing.hashes = hashes;
+    assert_event(7, C4P__EVENT__BODY_MISSING, &missing,
+                 (struct golden)GOLDEN("\x08\x07\x6a\x06"
+                                       "\x0a\x01!\x12\x01#"));
+    submit.bundle = bytes_of("!");
+    assert_request(C4P__REQUEST__BODY_SUBMIT, &submit,
+                   (struct golden)GOLDEN("\x08\x07\x1a\x03\x6a\x01!"));
+}
+
 static void answers_have_the_bytes_of_their_specification(void **state)
 {
     C4p__Welcome welcome = C4P__WELCOME__INIT;
@@ -400,6 +448,8 @@ NOTE(find, "N")
 NOTE(status, "T")
 NOTE(open, "P")
 NOTE(close, "X")
+NOTE(offer, "B")
+NOTE(blob_put, "D")
 
 static bool note_redeem(void *context, const void *ticket, size_t size, struct attach_who *who)
 {
@@ -469,6 +519,8 @@ static struct control *control_begin(void)
         .status = note_status,
         .open = note_open,
         .close = note_close,
+        .offer = note_offer,
+        .blob_put = note_blob_put,
         .redeem = note_redeem,
         .greeted = note_greeted,
         .left = note_left,
@@ -532,6 +584,8 @@ static C4p__Find a_find = C4P__FIND__INIT;
 static C4p__Status a_status = C4P__STATUS__INIT;
 static C4p__Open an_open = C4P__OPEN__INIT;
 static C4p__Close a_close = C4P__CLOSE__INIT;
+static C4p__Offer an_offer = C4P__OFFER__INIT;
+static C4p__BlobPut a_put = C4P__BLOB_PUT__INIT;
 
 static const struct {
     C4p__Request__BodyCase body;
@@ -549,6 +603,8 @@ static const struct {
     {C4P__REQUEST__BODY_STATUS, &a_status, "T", "Status"},
     {C4P__REQUEST__BODY_OPEN, &an_open, "P", "Open"},
     {C4P__REQUEST__BODY_CLOSE, &a_close, "X", "Close"},
+    {C4P__REQUEST__BODY_OFFER, &an_offer, "B", "Offer"},
+    {C4P__REQUEST__BODY_BLOB_PUT, &a_put, "D", "BlobPut"},
 };
 
 #define REQUESTS (sizeof(all_requests) / sizeof(*all_requests))
@@ -785,6 +841,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_have_the_bytes_of_their_specification),
         cmocka_unit_test(answers_have_the_bytes_of_their_specification),
+        cmocka_unit_test(bundles_have_the_bytes_of_their_specification),
         cmocka_unit_test(events_of_a_job_have_the_bytes_of_their_specification),
         cmocka_unit_test(asking_and_sessions_have_the_bytes_of_their_specification),
         cmocka_unit_test(what_is_told_of_jobs_has_the_bytes_of_its_specification),

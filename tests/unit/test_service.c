@@ -65,6 +65,8 @@ static void daemon_run(const struct bench *bench, int ready)
                  .output_limit = TRANSCRIPT_MIN_LIMIT,
                  .queue_limit = 100,
                  .keep = 100},
+        .bundle_limit = 1 << 20,
+        .bundle_keep_ms = 3600000,
         .max_clients = 8,
         .session_ttl_ms = 60000,
         .version = "test",
