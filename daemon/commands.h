@@ -13,4 +13,13 @@ int reload_main(const struct options *options);
 int status_main(const struct options *options);
 int config_main(const struct options *options);
 
+/* Those of the cluster (docs/cluster.md). */
+int init_main(const struct options *options);
+int join_main(const struct options *options);
+int leave_main(const struct options *options);
+int nodes_main(const struct options *options);
+int token_main(const struct options *options);
+int evict_main(const struct options *options);
+int key_main(const struct options *options);
+
 #endif

@@ -41,6 +41,31 @@ static const struct command_row {
     {"config", COMMAND_CONFIG, config_main, "show the configuration, and where it comes from",
      "Show what is in force and where each value comes from: in the daemon that runs; or, with\n"
      "options of start, in one that is started with them.\n"},
+    {"init", COMMAND_INIT, init_main, "found a cluster, with this host as its first node",
+     "Found a cluster: a key for this node, and nobody else in it yet. A daemon that runs takes "
+     "it\n"
+     "up; hosts come in with a token (c4pd token).\n"},
+    {"token", COMMAND_TOKEN, token_main, "print what another host joins with",
+     "Print a token: whoever has it may make a host a node of the cluster (c4pd join TOKEN "
+     "there),\n"
+     "as often and as long as it says.\n"},
+    {"join", COMMAND_JOIN, join_main, "make this host a node of the cluster that the token is of",
+     "Join the cluster whose node has printed the token. A daemon that runs takes it up.\n"},
+    {"nodes", COMMAND_NODES, nodes_main, "show the nodes of the cluster",
+     "Show the nodes of the cluster as the daemon of this host knows them; if none runs, who "
+     "belongs\n"
+     "to the cluster (and exit code 3).\n"},
+    {"evict", COMMAND_EVICT, evict_main, "take a node's key away, for ever",
+     "Revoke the key of a node, given by its name or the beginning of its fingerprint. All nodes\n"
+     "refuse it as soon as they hear of it, and it cannot come back but with a new key.\n"},
+    {"key", COMMAND_KEY, key_main, "keys of users on machines outside the cluster",
+     "Make a key pair for a user on a machine that is no node (new: prints the public half), let "
+     "a\n"
+     "public key in under a name (add), show all keys (list), take one away for ever (revoke).\n"},
+    {"leave", COMMAND_LEAVE, leave_main, "leave the cluster for good",
+     "Leave the cluster: this node's key is revoked and removed, the others are told, and the "
+     "daemon\n"
+     "that runs goes on alone.\n"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
@@ -75,7 +100,8 @@ static int command_run(const struct command_row *command, int argc, char **argv)
         return code;
     if (!options.help)
         return command->main(&options);
-    printf("usage: c4pd %s [options]\n\n%s\n", command->name, command->help);
+    printf("usage: c4pd %s [options]%s\n\n%s\n", command->name, options_arguments(command->bit),
+           command->help);
     options_help(command->bit);
     return EXIT_CODE_OK;
 }

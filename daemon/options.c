@@ -12,7 +12,10 @@
 
 #define STARTS (COMMAND_START | COMMAND_RESTART)
 #define STOPS (COMMAND_STOP | COMMAND_RESTART)
-#define ALL (STARTS | STOPS | COMMAND_RELOAD | COMMAND_STATUS | COMMAND_CONFIG)
+#define CLUSTER                                                                                    \
+    (COMMAND_INIT | COMMAND_TOKEN | COMMAND_JOIN | COMMAND_NODES | COMMAND_EVICT | COMMAND_KEY |   \
+     COMMAND_LEAVE)
+#define ALL (STARTS | STOPS | COMMAND_RELOAD | COMMAND_STATUS | COMMAND_CONFIG | CLUSTER)
 
 int usage_error(const char *thing, const char *format, ...)
 {
@@ -106,7 +109,81 @@ static int set_check(struct options *options, const char *value)
     return 0;
 }
 
-/* ---- the table ---- */
+static int set_name(struct options *options, const char *value)
+{
+    options->name = value;
+    return 0;
+}
+
+static int set_node(struct options *options, const char *value)
+{
+    options->node = value;
+    return 0;
+}
+
+static int set_address(struct options *options, const char *value)
+{
+    options->address = value;
+    return 0;
+}
+
+static int set_list(struct options *options, const char *value)
+{
+    (void)value;
+    options->list = true;
+    return 0;
+}
+
+static int set_revoke(struct options *options, const char *value)
+{
+    options->revoke = value;
+    return 0;
+}
+
+static int set_ttl(struct options *options, const char *value)
+{
+    if (!value_parse(VALUE_TIME, value, &options->ttl_ms) || options->ttl_ms == 0)
+        return usage_error("--ttl", "\"%s\" is not %s, more than 0", value,
+                           value_type_describe(VALUE_TIME));
+    return 0;
+}
+
+static int set_uses(struct options *options, const char *value)
+{
+    uint64_t uses;
+
+    if (!value_parse(VALUE_COUNT, value, &uses) || uses == 0 || uses > UINT32_MAX)
+        return usage_error("--uses", "\"%s\" is not a number of hosts, at least 1", value);
+    options->uses = (uint32_t)uses;
+    return 0;
+}
+
+/* ---- the tables ---- */
+
+static const struct arguments_row {
+    enum command_bit command;
+    const char *words; /* for the help */
+    unsigned min, max;
+} arguments[] = {
+    {COMMAND_JOIN, " TOKEN", 1, 1},
+    {COMMAND_EVICT, " NODE", 1, 1},
+    {COMMAND_KEY, " new FILE | add NAME KEY | list | revoke NAME", 1, OPTIONS_MAX_ARGUMENTS},
+};
+
+static const struct arguments_row *arguments_of(enum command_bit command)
+{
+    static const struct arguments_row none = {0, "", 0, 0};
+
+    for (size_t i = 0; i < sizeof(arguments) / sizeof(*arguments); i++)
+        if (arguments[i].command == command)
+            return &arguments[i];
+    return &none;
+}
+
+const char *options_arguments(enum command_bit command)
+{
+    return arguments_of(command)->words;
+}
 
 static const struct option_row {
     const char *name;
@@ -124,10 +201,23 @@ static const struct option_row {
     {"--set-aside", NULL, STARTS, "move a damaged store out of the way, begin with an empty one",
      set_set_aside},
     {"--now", NULL, STOPS, "end at once what runs, without its time to drain", set_now},
+    {"--now", NULL, COMMAND_LEAVE, "without telling the others (they may evict this node)",
+     set_now},
     {"--timeout", "TIME", STOPS, "wait so long for the end; default: until it comes", set_timeout},
+    {"--timeout", "TIME", COMMAND_JOIN, "wait so long for the answer; default: 10s", set_timeout},
+    {"--name", "NAME", COMMAND_INIT, "of the cluster; default: c4p", set_name},
+    {"--node", "NAME", COMMAND_INIT, "of this node; default: the name of the host", set_node},
+    {"--name", "NAME", COMMAND_JOIN, "of this node; default: the name of the host", set_name},
+    {"--ttl", "TIME", COMMAND_TOKEN, "how long it is good; default: 1h", set_ttl},
+    {"--uses", "N", COMMAND_TOKEN, "for so many hosts; default: 1", set_uses},
+    {"--address", "HOST:PORT", COMMAND_TOKEN, "of this node, as the new one reaches it",
+     set_address},
+    {"--list", NULL, COMMAND_TOKEN, "show the tokens of this node that are good", set_list},
+    {"--revoke", "ID", COMMAND_TOKEN, "make a token good for nothing", set_revoke},
     {"--next", NULL, COMMAND_CONFIG, "of the next start, also if a daemon runs", set_next},
     {"--check", "FILE", COMMAND_CONFIG, "only say whether this file is right", set_check},
-    {"--json", NULL, COMMAND_STATUS | COMMAND_CONFIG, "for programs", set_json},
+    {"--json", NULL, COMMAND_STATUS | COMMAND_CONFIG | COMMAND_NODES | COMMAND_TOKEN | COMMAND_KEY,
+     "for programs", set_json},
     {"--help", NULL, ALL, "show this", set_help},
 };
 
@@ -230,6 +320,23 @@ static int state_dir_default(struct options *options)
     return EXIT_CODE_USAGE;
 }
 
+/* What is left after the options: `count` words. */
+static int arguments_take(enum command_bit command, const char *name, int count, char **words,
+                          struct options *options)
+{
+    const struct arguments_row *row = arguments_of(command);
+
+    if (options->help)
+        return 0;
+    if (count > (int)row->max)
+        return usage_error(words[row->max], "unexpected argument (c4pd %s --help)", name);
+    if (count < (int)row->min)
+        return usage_error(name, "say what:%s (c4pd %s --help)", row->words, name);
+    for (int i = 0; i < count; i++)
+        options->arguments[options->argument_count++] = words[i];
+    return 0;
+}
+
 int options_parse(enum command_bit command, int argc, char **argv, struct options *options)
 {
     struct option table[ROWS + CONFIG_KEYS + 1];
@@ -248,8 +355,8 @@ int options_parse(enum command_bit command, int argc, char **argv, struct option
                                argv[0]);
         code = option_take(options, option);
     }
-    if (code == 0 && optind < argc)
-        return usage_error(argv[optind], "unexpected argument (c4pd %s --help)", argv[0]);
+    if (code == 0)
+        code = arguments_take(command, argv[0], argc - optind, argv + optind, options);
     return code != 0 ? code : state_dir_default(options);
 }
 

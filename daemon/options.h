@@ -27,8 +27,18 @@ enum command_bit {
     COMMAND_RESTART = 4,
     COMMAND_RELOAD = 8,
     COMMAND_STATUS = 16,
-    COMMAND_CONFIG = 32
+    COMMAND_CONFIG = 32,
+    COMMAND_INIT = 64,
+    COMMAND_TOKEN = 128,
+    COMMAND_JOIN = 256,
+    COMMAND_NODES = 512,
+    COMMAND_EVICT = 1024,
+    COMMAND_KEY = 2048,
+    COMMAND_LEAVE = 4096
 };
+
+/* Words after a command's name that are no options. */
+#define OPTIONS_MAX_ARGUMENTS 3
 
 struct options {
     bool foreground, set_aside, now, next, json, help;
@@ -38,6 +48,12 @@ struct options {
     const char *state_dir_source;
     char config[PATH_MAX]; /* empty: the user's own, if there is one */
     const char *check;
+    const char *name, *node, *address, *revoke; /* NULL: not given */
+    bool list;
+    uint64_t ttl_ms; /* 0: not given */
+    uint32_t uses;
+    const char *arguments[OPTIONS_MAX_ARGUMENTS];
+    unsigned argument_count;
     struct config_given given;
 };
 
@@ -49,6 +65,8 @@ int usage_error(const char *thing, const char *format, ...) __attribute__((forma
 int options_parse(enum command_bit command, int argc, char **argv, struct options *options);
 /* The configuration of a start with these options. 0, or EXIT_CODE_USAGE when it has been said why. */
 int options_config(const struct options *options, struct config *config);
+/* " TOKEN": what a command takes besides options; empty: nothing. */
+const char *options_arguments(enum command_bit command);
 /* Its options, one line each, on stdout. */
 void options_help(enum command_bit command);
 

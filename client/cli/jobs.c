@@ -9,7 +9,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/describe.h"
 #include "client/cli/duration.h"
-#include "client/cli/table.h"
+#include "proto/table.h"
 
 /* How one row is shown, in each of the forms. */
 struct list_form {

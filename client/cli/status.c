@@ -9,7 +9,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/describe.h"
 #include "client/cli/duration.h"
-#include "client/cli/table.h"
+#include "proto/table.h"
 
 static void rows_add(struct table *table, const struct c4p_daemon_status *status)
 {

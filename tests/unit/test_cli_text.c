@@ -4,7 +4,7 @@
 /* The command's modules are in no library. */
 #include "client/cli/duration.c"
 #include "client/cli/progress.c"
-#include "client/cli/table.c"
+#include "proto/table.h"
 #include "client/cli/tail.c"
 #include "proto/utf8.c"
 

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "client/cli/table.h"
+#include "proto/table.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

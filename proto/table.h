@@ -1,8 +1,8 @@
 /*
  * Columns of text. Cells may be any bytes: what would disturb a screen is shown as '?'.
  */
-#ifndef C4P_CLIENT_CLI_TABLE_H
-#define C4P_CLIENT_CLI_TABLE_H
+#ifndef C4P_PROTO_TABLE_H
+#define C4P_PROTO_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

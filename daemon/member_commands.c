@@ -1,0 +1,226 @@
+/*
+ * c4pd init, join and leave: a host becomes a node of a cluster, and ceases to be one. They work on
+ * the state directory; a daemon that runs there is told to look again.
+ */
+#define _GNU_SOURCE
+#include "daemon/commands.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/announcement.h"
+#include "daemon/ask.h"
+#include "daemon/cluster/enrol.h"
+#include "daemon/state_dir.h"
+#include "proto/clock.h"
+#include "proto/place.h"
+
+#ifndef C4P_VERSION
+#define C4P_VERSION "unknown"
+#endif
+
+#define JOIN_TIMEOUT_MS 10000
+
+/* What a daemon gets to take up what has changed, and how often it is asked. */
+#define TAKE_UP_MS 10000
+#define TAKE_UP_STEP_MS 50
+
+static int sentence(const char *text, int code)
+{
+    fprintf(stderr, "c4pd: %s\n", text);
+    return code;
+}
+
+/* ---- the daemon that runs ---- */
+
+/* Is it a node now? Of no cluster, it refuses the question. */
+static bool daemon_is_node(const struct options *options)
+{
+    C4p__AdminNodes question = C4P__ADMIN_NODES__INIT;
+    C4p__AdminAnswer *answer = ask(options->state_dir, C4P__ADMIN__BODY_NODES, &question);
+    bool is_node = answer != NULL && answer->refused[0] == '\0';
+
+    ask_free(answer);
+    return is_node;
+}
+
+/* Wait until it has looked again. False: it did not, or has ended. */
+static bool daemon_await(const struct options *options, const struct announcement *daemon,
+                         bool as_node)
+{
+    const int64_t deadline = clock_ms() + TAKE_UP_MS;
+    struct pollfd end = {daemon->pidfd, POLLIN, 0};
+
+    while (daemon_is_node(options) != as_node)
+        if (clock_ms() >= deadline || poll(&end, 1, TAKE_UP_STEP_MS) > 0)
+            return false;
+    return true;
+}
+
+/* The files are other ones: a daemon that runs takes them up. */
+static int daemon_tell(const struct options *options, bool as_node)
+{
+    struct announcement daemon;
+    bool done;
+
+    if (!announcement_find(options->state_dir, &daemon)) {
+        if (as_node)
+            puts("the daemon of this host does not run: c4pd start");
+        return EXIT_CODE_OK;
+    }
+    done = pidfd_send_signal(daemon.pidfd, SIGHUP, NULL, 0) == 0 &&
+           daemon_await(options, &daemon, as_node);
+    close(daemon.pidfd);
+    if (done)
+        return EXIT_CODE_OK;
+    fprintf(stderr,
+            "c4pd: the daemon that runs (pid %d) has not taken that up: its log says why "
+            "(then: c4pd restart)\n",
+            (int)daemon.pid);
+    return EXIT_CODE_FAILED;
+}
+
+/* ---- init, join ---- */
+
+/* What others call this host. */
+static int host_name(char name[NODE_NAME_MAX + 1])
+{
+    char host[HOST_NAME_MAX + 1] = "";
+
+    gethostname(host, sizeof(host) - 1);
+    snprintf(name, NODE_NAME_MAX + 1, "%.*s", NODE_NAME_MAX, host);
+    if (trust_name_valid(KEY_NODE, name))
+        return 0;
+    fprintf(stderr,
+            "c4pd: %s: this host has no name that a node could have: give it one (--name, "
+            "of init: --node)\n",
+            host);
+    return -1;
+}
+
+/* The directory, as a daemon would make it: nobody needs to have started one before. */
+static int directory_make(const struct options *options)
+{
+    struct state_dir directory;
+    char error[STATE_DIR_ERROR_SIZE];
+    struct announcement daemon;
+    enum state_dir_result result;
+
+    if (announcement_find(options->state_dir, &daemon)) {
+        close(daemon.pidfd);
+        return EXIT_CODE_OK;
+    }
+    result = state_dir_open(&directory, options->state_dir, error);
+    state_dir_close(&directory);
+    if (result == STATE_DIR_OPEN)
+        return EXIT_CODE_OK;
+    return sentence(error, result == STATE_DIR_REFUSED ? EXIT_CODE_REFUSED : EXIT_CODE_FAILED);
+}
+
+int init_main(const struct options *options)
+{
+    const char *cluster = options->name != NULL ? options->name : "c4p";
+    char error[TRUST_ERROR_SIZE], name[NODE_NAME_MAX + 1];
+    int code;
+
+    if (options->node == NULL && host_name(name) != 0)
+        return EXIT_CODE_USAGE;
+    if (options->node != NULL)
+        snprintf(name, sizeof(name), "%s", options->node);
+    code = directory_make(options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (trust_init(options->state_dir, cluster, options->node != NULL ? options->node : name,
+                   error) != 0)
+        return sentence(error,
+                        trust_exists(options->state_dir) ? EXIT_CODE_REFUSED : EXIT_CODE_USAGE);
+    printf(
+        "the cluster %s is founded, and this node is %s (other hosts come in with: c4pd token)\n",
+        cluster, name);
+    fflush(stdout);
+    return daemon_tell(options, true);
+}
+
+/* What is wrong with what was typed is known before anybody is asked. */
+static int join_failed(const struct options *options, const char *error)
+{
+    struct token token;
+    char reason[TRUST_ERROR_SIZE];
+    int code = EXIT_CODE_FAILED;
+
+    if (token_read(options->arguments[0], &token, reason) != 0)
+        code = EXIT_CODE_USAGE;
+    else if (trust_exists(options->state_dir))
+        code = EXIT_CODE_REFUSED;
+    sodium_memzero(&token, sizeof(token));
+    return sentence(error, code);
+}
+
+int join_main(const struct options *options)
+{
+    char name[NODE_NAME_MAX + 1], error[ENROL_ERROR_SIZE];
+    struct enrol_request request = {
+        .state_dir = options->state_dir,
+        .token = options->arguments[0],
+        .name = options->name,
+        .release = C4P_VERSION,
+        .timeout_ms = options->timed ? options->timeout_ms : JOIN_TIMEOUT_MS,
+    };
+    struct trust_identity identity;
+    int code;
+
+    if (options->name == NULL && host_name(name) != 0)
+        return EXIT_CODE_USAGE;
+    if (options->name == NULL)
+        request.name = name;
+    code = directory_make(options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (enrol_join(&request, &identity, error) != 0)
+        return join_failed(options, error);
+    printf("%s is a node of the cluster %s\n", identity.name, identity.cluster_name);
+    sodium_memzero(&identity, sizeof(identity));
+    fflush(stdout);
+    return daemon_tell(options, true);
+}
+
+/* ---- leave ---- */
+
+/* The others hear it from the daemon that runs. */
+static int others_tell(const struct options *options)
+{
+    C4p__AdminLeave question = C4P__ADMIN_LEAVE__INIT;
+    C4p__AdminAnswer *answer;
+    int code;
+
+    answer = ask_or_say(options->state_dir, C4P__ADMIN__BODY_LEAVE, &question, &code);
+    if (code == EXIT_CODE_NOT_RUNNING)
+        fprintf(stderr, "c4pd: it tells the others; c4pd leave --now leaves without that\n");
+    ask_free(answer);
+    return code;
+}
+
+int leave_main(const struct options *options)
+{
+    char error[TRUST_ERROR_SIZE];
+    int code = EXIT_CODE_OK;
+
+    if (!trust_exists(options->state_dir) && !options->now)
+        return sentence("this node is alone, in no cluster", EXIT_CODE_FAILED);
+    if (!options->now)
+        code = others_tell(options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (trust_forget(options->state_dir, error) != 0)
+        return sentence(error, EXIT_CODE_FAILED);
+    puts("this node belongs to no cluster any more");
+    fflush(stdout);
+    return daemon_tell(options, false);
+}
