@@ -36,11 +36,18 @@ static size_t smaller(uint64_t one, uint64_t other)
 
 /* ---- sending ---- */
 
-static size_t credit_make(struct stream *stream, uint8_t *frame)
+uint64_t stream_credit(struct stream *stream)
 {
+    if (stream->consumed + STREAM_WINDOW - stream->granted < CREDIT_STEP)
+        return 0;
     stream->granted = stream->consumed + STREAM_WINDOW;
+    return stream->granted;
+}
+
+static size_t credit_make(uint64_t total, uint8_t *frame)
+{
     frame[0] = STREAM_CREDIT;
-    memcpy(frame + 1, &stream->granted, sizeof(stream->granted));
+    memcpy(frame + 1, &total, sizeof(total));
     return CREDIT_SIZE;
 }
 
@@ -90,10 +97,11 @@ static size_t block_copy(struct stream *stream, uint8_t *to, size_t room)
 
 size_t stream_make(struct stream *stream, uint8_t *frame, size_t room)
 {
+    uint64_t credit = stream_credit(stream);
     size_t size = 0;
 
-    if (stream->consumed + STREAM_WINDOW - stream->granted >= CREDIT_STEP)
-        return credit_make(stream, frame);
+    if (credit != 0)
+        return credit_make(credit, frame);
     room = smaller(smaller(room, STREAM_FRAME) - 1, stream->may_send - stream->sent);
     while (size < room && block_open(stream))
         size += block_copy(stream, frame + 1 + size, room - size);
@@ -241,10 +249,12 @@ int stream_resume(struct stream *stream)
     return 0;
 }
 
-static int data_take(struct stream *stream, const uint8_t *data, size_t size)
+int stream_feed(struct stream *stream, const uint8_t *data, size_t size)
 {
     size_t done = 0;
 
+    if (stream->failure != NULL)
+        return -1;
     if (size == 0)
         return stream_fail(stream, "a frame is empty");
     if (size > stream->granted - stream->received)
@@ -255,6 +265,14 @@ static int data_take(struct stream *stream, const uint8_t *data, size_t size)
     return done < size ? bytes_hold(stream, data + done, size - done) : 0;
 }
 
+int stream_allow(struct stream *stream, uint64_t total)
+{
+    if (total < stream->may_send || total > stream->sent + STREAM_WINDOW)
+        return stream_fail(stream, "credit was given that cannot be");
+    stream->may_send = total;
+    return 0;
+}
+
 static int credit_take(struct stream *stream, const uint8_t *data, size_t size)
 {
     uint64_t total;
@@ -262,10 +280,7 @@ static int credit_take(struct stream *stream, const uint8_t *data, size_t size)
     if (size != sizeof(total))
         return stream_fail(stream, "a frame of credit has another size");
     memcpy(&total, data, sizeof(total));
-    if (total < stream->may_send || total > stream->sent + STREAM_WINDOW)
-        return stream_fail(stream, "credit was given that cannot be");
-    stream->may_send = total;
-    return 0;
+    return stream_allow(stream, total);
 }
 
 int stream_take(struct stream *stream, const uint8_t *frame, size_t size)
@@ -275,7 +290,7 @@ int stream_take(struct stream *stream, const uint8_t *frame, size_t size)
     if (size == 0 || size > STREAM_FRAME)
         return stream_fail(stream, "a frame has an impossible size");
     if (frame[0] == STREAM_DATA)
-        return data_take(stream, frame + 1, size - 1);
+        return stream_feed(stream, frame + 1, size - 1);
     if (frame[0] == STREAM_CREDIT)
         return credit_take(stream, frame + 1, size - 1);
     return stream_fail(stream, "a frame is of a kind that has no place there");

@@ -99,6 +99,11 @@ size_t stream_make(struct stream *stream, uint8_t *frame, size_t room);
  * it is in `failure`), or memory is short: then the connection is to be ended.
  */
 int stream_take(struct stream *stream, const uint8_t *frame, size_t size);
+/* The payload of a DATA or CREDIT frame alone, for who has frames of his own. The same answers. */
+int stream_feed(struct stream *stream, const uint8_t *data, size_t size);
+int stream_allow(struct stream *stream, uint64_t total);
+/* A new total that is worth to be told to the other end (as CREDIT), or 0. */
+uint64_t stream_credit(struct stream *stream);
 /* There may be memory for a block now. The same answers. */
 int stream_resume(struct stream *stream);
 /* Does a block wait for memory? */

@@ -4,14 +4,20 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
+#include <zmq.h>
+
+#include "daemon/log.h"
 #include "daemon/router/router_internal.h"
 #include "proto/clock.h"
 
@@ -20,6 +26,16 @@
 
 /* How often segments are looked at though nobody rang: a corrupted queue rings no bell. */
 #define LOOK_MS 1000
+
+/* How often is tried again what waits for memory in a segment. */
+#define RETRY_MS 1
+
+/* At the end: until ZeroMQ has given back what it has of segments, at the most. */
+#define LOANS_MS 10000
+
+/* Lines for the log that nobody has written yet; more are not kept. */
+#define LOG_NEWS_MAX 16
+#define LOG_LINE_SIZE 256
 
 #define EVENTS_A_TURN 64
 #define NEWS_A_TURN 64
@@ -108,27 +124,107 @@ static void on_bell(void *context)
 
 /* ---- the thread ---- */
 
-/* Everything that is due. Returns for how long there is nothing to do, in ms; -1: until a bell. */
+/* Blocks that ZeroMQ has done with, and routers that were kept for their sake. */
+static void loans_collect(struct plane *plane)
+{
+    struct loan *loan = atomic_exchange(&plane->returned, NULL), *next;
+
+    for (; loan != NULL; loan = next) {
+        struct router *router = loan->router;
+
+        next = loan->next;
+        router->loans--;
+        if (!router->ended) {
+            router_release(router, loan->offset);
+        } else if (router->loans == 0) {
+            DL_DELETE(plane->ended, router);
+            router_free(router);
+        }
+        free(loan);
+    }
+}
+
+/* Streams in which something waits for memory, or for collectives. */
+static void lanes_retry(struct plane *plane)
+{
+    struct lane *waiting = plane->waiting, *lane;
+
+    plane->waiting = NULL;
+    while ((lane = waiting) != NULL) {
+        DL_DELETE2(waiting, lane, waits_prev, waits_next);
+        lane->waits = false;
+        if (lane->router->corrupted)
+            continue;
+        if (lane_retry(lane) != 0)
+            node_fail(lane->node, lane->in.failure);
+        else
+            lane_wait(lane);
+    }
+}
+
+static bool lane_is_due(const struct plane *plane)
+{
+    const struct lane *lane;
+
+    DL_FOREACH2(plane->waiting, lane, waits_next)
+    if (lane->resumed)
+        return true;
+    return false;
+}
+
+/* What a router has to do of its own accord. */
+static void router_work(struct router *router, int64_t now, bool look)
+{
+    if (look)
+        router_look(router);
+    if (router->again)
+        router_turn(router);
+    if (router->tick_at >= 0 && now >= router->tick_at && !router->corrupted) {
+        router->tick_at = -1;
+        collectives_tick(router->collectives, now);
+    }
+}
+
+/* Until then there is nothing to do, in ms; -1: until somebody rings. */
+static int plane_patience(const struct plane *plane, int64_t now)
+{
+    const struct router *router;
+    int64_t at = plane->look_at;
+
+    if (plane->routers == NULL)
+        return -1;
+    if (plane->waiting != NULL)
+        at = now + RETRY_MS;
+    DL_FOREACH(plane->routers, router)
+    if (router->tick_at >= 0 && router->tick_at < at)
+        at = router->tick_at;
+    return at > now ? (int)(at - now) : 0;
+}
+
+/* Everything that is due. Returns for how long there is nothing to do. */
 static int plane_work(struct plane *plane)
 {
     int64_t now = clock_ms();
-    bool look = plane->routers != NULL && now >= plane->look_at;
+    bool look = plane->routers != NULL && now >= plane->look_at, again;
     struct router *router;
-    bool again = false;
 
     if (look)
         plane->look_at = now + LOOK_MS;
+    loans_collect(plane);
+    again = peers_receive(plane);
+    lanes_retry(plane);
     DL_FOREACH(plane->routers, router)
     {
-        if (look)
-            router_look(router);
-        if (router->again)
-            router_turn(router);
+        router_work(router, now, look);
         again |= router->again;
     }
-    if (again)
-        return 0;
-    return plane->routers == NULL ? -1 : (int)(plane->look_at - now);
+    again |= peers_send(plane);
+    DL_FOREACH(plane->routers, router)
+    {
+        nodes_settle(router);
+        region_returns_flush(&router->returns);
+    }
+    return again || lane_is_due(plane) ? 0 : plane_patience(plane, now);
 }
 
 static void *plane_run(void *argument)
@@ -181,6 +277,13 @@ static struct news *news_find(struct plane *plane, const struct router *router)
     return news;
 }
 
+static void news_append(struct plane *plane, struct news *news)
+{
+    if (plane->news == NULL)
+        bell_ring(plane->news_bell);
+    DL_APPEND(plane->news, news);
+}
+
 void news_add(struct router *router, enum news_kind kind, uint32_t number, int32_t code,
               const void *text, size_t size)
 {
@@ -198,10 +301,26 @@ void news_add(struct router *router, enum news_kind kind, uint32_t number, int32
     news->size = size;
     if (size > 0)
         memcpy(news->text, text, size);
-    if (plane->news == NULL)
-        bell_ring(plane->news_bell);
-    DL_APPEND(plane->news, news);
     router->news++;
+    news_append(plane, news);
+}
+
+void plane_log(struct plane *plane, const char *format, ...)
+{
+    struct news *news;
+    va_list arguments;
+
+    if (plane->log_news >= LOG_NEWS_MAX)
+        return;
+    news = calloc(1, sizeof(*news) + LOG_LINE_SIZE);
+    if (news == NULL)
+        return;
+    news->kind = NEWS_LOG;
+    va_start(arguments, format);
+    vsnprintf(news->text, LOG_LINE_SIZE, format, arguments);
+    va_end(arguments);
+    plane->log_news++;
+    news_append(plane, news);
 }
 
 static void news_drop(struct plane *plane, struct news *news)
@@ -211,6 +330,12 @@ static void news_drop(struct plane *plane, struct news *news)
 }
 
 typedef void news_teller(struct router *router, const struct news *news);
+
+static void log_tell(struct router *router, const struct news *news)
+{
+    (void)router;
+    log_write(LOG_WARNING, "plane", "%s", news->text);
+}
 
 static void started_tell(struct router *router, const struct news *news)
 {
@@ -240,9 +365,28 @@ static void mail_tell(struct router *router, const struct news *news)
 }
 
 static news_teller *const tellers[NEWS_KINDS] = {
-    [NEWS_STARTED] = started_tell, [NEWS_EXITED] = exited_tell, [NEWS_CORRUPTED] = corrupted_tell,
-    [NEWS_LOST] = lost_tell,       [NEWS_MAIL] = mail_tell,
+    [NEWS_LOG] = log_tell,       [NEWS_STARTED] = started_tell,
+    [NEWS_EXITED] = exited_tell, [NEWS_CORRUPTED] = corrupted_tell,
+    [NEWS_LOST] = lost_tell,     [NEWS_MAIL] = mail_tell,
 };
+
+/* Off the queue, and what waited for it to get shorter can go on. */
+static void news_take(struct plane *plane, struct news *news)
+{
+    struct router *router = news->router;
+
+    DL_DELETE(plane->news, news);
+    if (router == NULL) {
+        plane->log_news--;
+        return;
+    }
+    if (news->kind == NEWS_MAIL)
+        router->mail_told = false;
+    if (router->news-- == ROUTER_MAX_NEWS) {
+        router->again = true;
+        plane_ring(plane);
+    }
+}
 
 bool news_tell(struct plane *plane, struct router *router)
 {
@@ -250,15 +394,8 @@ bool news_tell(struct plane *plane, struct router *router)
 
     plane_lock(plane);
     news = news_find(plane, router);
-    if (news != NULL) {
-        DL_DELETE(plane->news, news);
-        if (news->kind == NEWS_MAIL)
-            news->router->mail_told = false;
-        if (news->router->news-- == ROUTER_MAX_NEWS) {
-            news->router->again = true;
-            plane_ring(plane);
-        }
-    }
+    if (news != NULL)
+        news_take(plane, news);
     plane_unlock(plane);
     if (news == NULL)
         return false;
@@ -297,10 +434,32 @@ void plane_leave(struct plane *plane, struct router *router)
 {
     struct news *news, *next;
 
+    if (router->prev == NULL)
+        return; /* it has not come */
     DL_DELETE(plane->routers, router);
     DL_FOREACH_SAFE(plane->news, news, next)
     if (news->router == router)
         news_drop(plane, news);
+}
+
+struct plane_figures plane_figures(struct plane *plane)
+{
+    struct plane_figures figures;
+
+    plane_lock(plane);
+    figures = plane->figures;
+    plane_unlock(plane);
+    return figures;
+}
+
+const char *plane_address(const struct plane *plane)
+{
+    return plane->address;
+}
+
+const struct node_key *plane_key(const struct plane *plane)
+{
+    return &plane->key;
 }
 
 /* ---- coming and going ---- */
@@ -322,6 +481,34 @@ static int plane_open(struct plane *plane)
     return 0;
 }
 
+/* An address and a key of its own, which nobody hears of. */
+static int plane_hide(struct plane *plane)
+{
+    char public_text[41], secret_text[41];
+    uint64_t number;
+
+    plane->alone = true;
+    if (getrandom(&number, sizeof(number), 0) != sizeof(number) ||
+        zmq_curve_keypair(public_text, secret_text) != 0 ||
+        zmq_z85_decode(plane->key.bytes, public_text) == NULL ||
+        zmq_z85_decode(plane->secret_key, secret_text) == NULL)
+        return -1;
+    explicit_bzero(secret_text, sizeof(secret_text));
+    snprintf(plane->address, sizeof(plane->address), "ipc://@c4pd-plane-%d-%016llx", (int)getpid(),
+             (unsigned long long)number);
+    return 0;
+}
+
+/* Its place among other nodes, where they can reach it at once. */
+static int plane_show(struct plane *plane, const struct plane_settings *settings)
+{
+    plane->zmq = settings->zmq;
+    plane->key = settings->key;
+    memcpy(plane->secret_key, settings->secret_key, sizeof(plane->secret_key));
+    snprintf(plane->address, sizeof(plane->address), "%s", settings->address);
+    return peers_open(plane);
+}
+
 struct plane *plane_create(const struct plane_settings *settings, char error[PLANE_ERROR_SIZE])
 {
     struct plane *plane = calloc(1, sizeof(*plane));
@@ -334,8 +521,11 @@ struct plane *plane_create(const struct plane_settings *settings, char error[PLA
     plane->epoll = plane->bell = plane->news_bell = -1;
     pthread_mutex_init(&plane->turn, NULL);
     pthread_mutex_init(&plane->lock, NULL);
-    if (plane_open(plane) != 0) {
-        snprintf(error, PLANE_ERROR_SIZE, "the data plane cannot be made: %s", strerror(errno));
+    if (plane_open(plane) != 0 ||
+        (settings->zmq != NULL ? plane_show(plane, settings) : plane_hide(plane)) != 0) {
+        snprintf(error, PLANE_ERROR_SIZE, "the data plane cannot be made%s%s: %s",
+                 settings->zmq != NULL ? " at " : "",
+                 settings->zmq != NULL ? settings->address : "", zmq_strerror(errno));
         plane_destroy(plane);
         return NULL;
     }
@@ -352,6 +542,15 @@ static void plane_stop(struct plane *plane)
     plane->running = false;
 }
 
+/* ZeroMQ has the memory of segments still, which must not vanish; its sockets are closed. */
+static void loans_await(struct plane *plane)
+{
+    int64_t end = clock_ms() + LOANS_MS;
+
+    for (loans_collect(plane); plane->ended != NULL && clock_ms() < end; loans_collect(plane))
+        poll(&(struct pollfd){.fd = plane->bell, .events = POLLIN}, 1, 10);
+}
+
 static void descriptor_close(int fd)
 {
     if (fd >= 0)
@@ -364,6 +563,10 @@ void plane_destroy(struct plane *plane)
         return;
     if (plane->running)
         plane_stop(plane);
+    peers_close(plane);
+    loans_await(plane);
+    while (plane->news != NULL) /* what is left is for the log */
+        news_drop(plane, plane->news);
     if (plane->main_news != NULL)
         event_free(plane->main_news);
     plane_watch_remove(plane, &plane->bell_watch);
@@ -372,5 +575,6 @@ void plane_destroy(struct plane *plane)
     descriptor_close(plane->news_bell);
     pthread_mutex_destroy(&plane->turn);
     pthread_mutex_destroy(&plane->lock);
+    explicit_bzero(plane->secret_key, sizeof(plane->secret_key));
     free(plane);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/router/block.h"
 #include "proto/inbox.h"
 
 /* Messages in a row that are dropped before the event loop gets its turn again. */
@@ -115,35 +116,27 @@ static uint64_t message_take(struct router_remotes *remotes, struct remote_place
     return offset;
 }
 
-/* Does a message come from who owns the region that it is in? The router's has those of others. */
+/* Does a message come from who owns the region that it is in? The router's has those of others: of
+ * clients like this one, and of other nodes, which were checked when they came. */
 static bool source_agrees(const struct segment *segment, uint64_t offset, uint32_t source)
 {
     uint32_t owner = segment_owner(segment, offset);
 
+    if (owner == segment_router_slot(segment))
+        return source - segment->geometry.first_pe >= segment->geometry.local_pes;
+
     if (owner < segment->geometry.local_pes)
         return source == segment->geometry.first_pe + owner;
     return (source & C4P_ENDPOINT_CLASS) == C4P_CLIENT &&
-           (owner == segment_router_slot(segment) || owner == segment_client_slot(segment, source));
+           owner == segment_client_slot(segment, source);
 }
 
 /* Check the message at a valid offset, and find its body. */
 static bool message_check(const struct segment *segment, uint64_t offset, uint32_t endpoint,
                           struct c4p_envelope *copy, const void **body)
 {
-    uint64_t holder, room;
-
-    if (envelope_check(segment_block(segment, offset), segment_room(segment, offset),
-                       segment->geometry.epoch, copy) != C4P_ENVELOPE_OK ||
-        copy->target != endpoint || !source_agrees(segment, offset, copy->source))
-        return false;
-    holder = copy->body != 0 ? copy->body : offset;
-    if (!segment_offset_valid(segment, holder))
-        return false;
-    room = segment_room(segment, holder);
-    if (room < C4P_ENVELOPE_SIZE || copy->body_size > room - C4P_ENVELOPE_SIZE)
-        return false;
-    *body = segment->base + holder + C4P_ENVELOPE_SIZE;
-    return true;
+    return block_read(segment, offset, copy, body) && copy->target == endpoint &&
+           source_agrees(segment, offset, copy->source);
 }
 
 bool router_remotes_next(struct router_remotes *remotes, uint32_t endpoint,
@@ -201,6 +194,14 @@ static uint32_t target_slot(const struct segment *segment, uint32_t target)
     return segment->geometry.slots;
 }
 
+/* Is it for the router to carry it, to other nodes? */
+static bool goes_elsewhere(const struct router_remotes *remotes,
+                           const struct c4p_envelope *envelope)
+{
+    return remotes->elsewhere.reaches != NULL &&
+           remotes->elsewhere.reaches(remotes->elsewhere.context, envelope);
+}
+
 enum stream_answer router_remotes_begin(struct router_remotes *remotes, uint32_t endpoint,
                                         const struct c4p_envelope *envelope, void **body)
 {
@@ -210,7 +211,8 @@ enum stream_answer router_remotes_begin(struct router_remotes *remotes, uint32_t
 
     if (place == NULL || envelope->source != endpoint || !allowed[envelope->kind])
         return STREAM_REFUSE;
-    if (target_slot(segment, envelope->target) == segment->geometry.slots)
+    if (target_slot(segment, envelope->target) == segment->geometry.slots &&
+        !goes_elsewhere(remotes, envelope))
         return (envelope->target & C4P_ENDPOINT_CLASS) == C4P_CLIENT ? STREAM_SKIP : STREAM_REFUSE;
     offset = region_alloc(remotes->region, C4P_ENVELOPE_SIZE + (size_t)envelope->body_size);
     if (offset == 0)
@@ -225,19 +227,24 @@ void router_remotes_end(struct router_remotes *remotes, uint32_t endpoint)
 {
     const struct segment *segment = remotes->segment;
     struct remote_place *place = place_find(remotes, endpoint);
+    struct c4p_envelope envelope;
     uint32_t own, slot;
+    bool elsewhere;
 
     if (place == NULL || place->receiving == 0)
         return;
     own = segment_client_slot(segment, endpoint);
-    slot = target_slot(segment, segment_block(segment, place->receiving)->target);
-    if (slot == segment->geometry.slots) {
-        region_free(remotes->region, place->receiving); /* it has gone meanwhile */
-    } else {
-        /* Before it is queued, as PEs do: quiescence must never see it received and not sent. */
-        if (slot < segment->geometry.local_pes)
-            atomic_fetch_add(&segment_endpoint(segment, own)->sent, 1);
+    memcpy((void *)&envelope, (void *)segment_block(segment, place->receiving), sizeof(envelope));
+    slot = target_slot(segment, envelope.target);
+    elsewhere = goes_elsewhere(remotes, &envelope);
+    /* Before it is queued, as PEs do: quiescence must never see it received and not sent. */
+    if (elsewhere || slot < segment->geometry.local_pes)
+        atomic_fetch_add(&segment_endpoint(segment, own)->sent, 1);
+    if (elsewhere)
+        remotes->elsewhere.send(remotes->elsewhere.context, place->receiving);
+    else if (slot < segment->geometry.slots)
         inbox_push(segment, slot, place->receiving);
-    }
+    else
+        region_free(remotes->region, place->receiving); /* it has gone meanwhile */
     place->receiving = 0;
 }

@@ -29,7 +29,17 @@ struct router_remote_listener {
     void *context;
 };
 
+/* The way to other nodes of the job; all NULL if there is none. */
+struct router_elsewhere {
+    /* Is it the router that carries this message on? */
+    bool (*reaches)(void *context, const struct c4p_envelope *envelope);
+    /* Then here it is. */
+    void (*send)(void *context, uint64_t offset);
+    void *context;
+};
+
 struct router_remotes {
+    struct router_elsewhere elsewhere;
     const struct segment *segment;
     struct region *region;
     struct region_returns *returns;

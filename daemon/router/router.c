@@ -30,24 +30,31 @@ static int stops_reserve(struct router *router)
 }
 
 /* What it has of the plane, last: from here on the thread sees it. */
-static int router_enter(struct router *router)
+static int router_enter(struct router *router, const struct router_nodes *nodes)
 {
     struct plane *plane = router->plane;
-    int rc;
 
-    plane_lock(plane);
-    rc = plane_enter(plane, router);
+    if (nodes != NULL && (nodes_open(router, nodes) != 0 || route_open(router, nodes) != 0))
+        return -1;
     /* Edge-triggered and never read: its counter and flags are shared with the PEs. */
-    if (rc == 0 && plane_watch_add(plane, &router->wake, router->segment.router_wake,
-                                   router_on_wake, router) != 0) {
-        plane_leave(plane, router);
-        rc = -1;
-    }
-    plane_unlock(plane);
-    return rc;
+    if (plane_watch_add(plane, &router->wake, router->segment.router_wake, router_on_wake,
+                        router) != 0)
+        return -1;
+    return plane_enter(plane, router);
 }
 
-static void router_free(struct router *router)
+static void router_leave(struct router *router)
+{
+    struct plane *plane = router->plane;
+
+    plane_watch_remove(plane, &router->wake);
+    collectives_destroy(router->collectives);
+    router->collectives = NULL;
+    nodes_close(router);
+    plane_leave(plane, router);
+}
+
+void router_free(struct router *router)
 {
     free(router->stops);
     region_returns_free(&router->returns);
@@ -56,11 +63,54 @@ static void router_free(struct router *router)
     free(router);
 }
 
-static int router_open(struct router *router, struct segment_geometry *geometry)
+/* The thread does not know it any more; ZeroMQ may have blocks of its segment still. */
+static void router_end(struct router *router)
+{
+    struct plane *plane = router->plane;
+    bool lent;
+
+    plane_lock(plane);
+    router_leave(router);
+    lent = router->loans > 0;
+    if (lent) {
+        router->ended = true;
+        DL_APPEND(plane->ended, router);
+    }
+    plane_unlock(plane);
+    if (!lent)
+        router_free(router);
+}
+
+/* The table of first PEs that a segment has, and whether nodes and geometry say the same. */
+static int segment_make(struct router *router, struct segment_geometry *geometry,
+                        const struct router_nodes *nodes)
+{
+    uint32_t *first_pes = NULL;
+    int rc;
+
+    if (nodes != NULL) {
+        if (nodes->count != geometry->nodes || nodes->self != geometry->node) {
+            errno = EINVAL;
+            return -1;
+        }
+        first_pes = calloc(nodes->count, sizeof(*first_pes));
+        if (first_pes == NULL)
+            return -1;
+        for (uint32_t i = 0; i < nodes->count; i++)
+            first_pes[i] = nodes->nodes[i].first_pe;
+    }
+    rc = segment_create(&router->segment, geometry, first_pes);
+    free(first_pes);
+    return rc;
+}
+
+static int router_open(struct router *router, struct segment_geometry *geometry,
+                       const struct router_nodes *nodes)
 {
     struct segment *segment = &router->segment;
+    int rc;
 
-    if (segment_create(segment, geometry, NULL) != 0)
+    if (segment_make(router, geometry, nodes) != 0)
         return -1;
     segment->router_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (segment->router_wake < 0)
@@ -70,10 +120,14 @@ static int router_open(struct router *router, struct segment_geometry *geometry)
     if (router->region == NULL || region_returns_init(&router->returns, segment) != 0 ||
         stops_reserve(router) != 0)
         return -1;
+    router->limit = router_remote_limit(router);
     router_clients_init(&router->clients, segment, &router->returns, router->longest);
     router_remotes_init(&router->remotes, router->region, &router->clients);
     inbox_announce_sleep(segment, segment_router_slot(segment));
-    return router_enter(router);
+    plane_lock(router->plane);
+    rc = router_enter(router, nodes);
+    plane_unlock(router->plane);
+    return rc;
 }
 
 struct router *router_create(struct plane *plane, struct segment_geometry *geometry,
@@ -88,11 +142,11 @@ struct router *router_create(struct plane *plane, struct segment_geometry *geome
     router->plane = plane;
     router->listener = *listener;
     router->segment.fd = router->segment.router_wake = -1;
-    (void)nodes;
-    if (router_open(router, geometry) == 0)
+    router->tick_at = -1;
+    if (router_open(router, geometry, nodes != NULL && nodes->count > 1 ? nodes : NULL) == 0)
         return router;
     saved = errno;
-    router_free(router);
+    router_end(router);
     errno = saved;
     return NULL;
 }
@@ -103,11 +157,7 @@ void router_destroy(struct router *router)
         return;
     for (uint32_t place = 0; place < SEGMENT_CLIENT_SLOTS; place++)
         router_client_leave(router, router->remotes.places[place].endpoint);
-    plane_lock(router->plane);
-    plane_watch_remove(router->plane, &router->wake);
-    plane_leave(router->plane, router);
-    plane_unlock(router->plane);
-    router_free(router);
+    router_end(router);
 }
 
 int router_segment_fd(const struct router *router)
@@ -131,7 +181,7 @@ uint64_t router_dropped(struct router *router)
 }
 
 /* The segment cannot be trusted any more: report it, once, and let go of it. */
-static void router_corrupt(struct router *router, const char *what)
+void router_corrupt(struct router *router, const char *what)
 {
     if (router->corrupted)
         return;
@@ -181,25 +231,35 @@ static message_handler *const handlers[C4P_KINDS] = {
     [C4P_EXIT] = exit_handle,
 };
 
-/*
- * Handle the message at a valid offset. Its sender is who owns the region that
- * it lies in: what it says of itself must agree.
- */
-static void message_handle(struct router *router, uint64_t offset)
+/* A report of a PE, who is the owner of the region that it lies in: what it says of itself must agree. */
+static bool report_handle(struct router *router, uint64_t offset)
 {
     const struct segment *segment = &router->segment;
     const struct c4p_envelope *block = segment_block(segment, offset);
     uint32_t owner = segment_owner(segment, offset);
     struct c4p_envelope envelope;
 
-    if (owner < segment->geometry.local_pes &&
-        envelope_check(block, segment_room(segment, offset), segment->geometry.epoch, &envelope) ==
-            C4P_ENVELOPE_OK &&
-        envelope.body == 0 && handlers[envelope.kind] != NULL &&
-        envelope.source == segment->geometry.first_pe + owner)
-        handlers[envelope.kind](router, &envelope, (const char *)block + C4P_ENVELOPE_SIZE);
-    else
-        router->dropped++;
+    if (owner >= segment->geometry.local_pes ||
+        envelope_check(block, segment_room(segment, offset), segment->geometry.epoch, &envelope) !=
+            C4P_ENVELOPE_OK ||
+        envelope.body != 0 || handlers[envelope.kind] == NULL ||
+        envelope.source != segment->geometry.first_pe + owner)
+        return false;
+    handlers[envelope.kind](router, &envelope, (const char *)block + C4P_ENVELOPE_SIZE);
+    return true;
+}
+
+void router_release(struct router *router, uint64_t offset)
+{
+    if (!router->corrupted)
+        router_clients_give_back(&router->clients, offset);
+}
+
+/* Handle the message at a valid offset. */
+static void message_handle(struct router *router, uint64_t offset)
+{
+    if (report_handle(router, offset) || route_local(router, offset))
+        router_release(router, offset);
 }
 
 /* Take one message; false if there is none (any more). */
@@ -229,8 +289,6 @@ static bool message_take(struct router *router)
         return false;
     }
     message_handle(router, offset);
-    if (!router->corrupted)
-        region_returns_add(&router->returns, offset, false);
     return true;
 }
 
