@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/cluster/describe.h"
+#include "daemon/cluster/post.h"
 #include "daemon/jobs/submission.h"
 
 /* A Jobs message is sent when it has grown to this; one more job fits well below 256 KiB. */
@@ -221,4 +223,57 @@ void inquiry_figures(const struct jobs *jobs, C4p__DaemonStatus *status)
     status->running = figures.running;
     status->sessions = figures.sessions;
     status->rss = memory_used();
+}
+
+/* ---- the cluster ---- */
+
+int inquiry_nodes(struct inquiry *inquiry, struct post *post, const C4p__Nodes *nodes,
+                  char reason[CONTROL_REASON_SIZE])
+{
+    struct cluster *cluster = post != NULL ? post_cluster(post) : NULL;
+    C4p__NodeList list = C4P__NODE_LIST__INIT;
+    struct describe_page page = {.count = 0};
+
+    if (cluster != NULL && describe_nodes(cluster, nodes->after, &page) != 0)
+        return control_refuse(reason, "the daemon is out of memory");
+    list.nodes = page.nodes;
+    list.n_nodes = page.count;
+    list.more = page.more;
+    control_answer(inquiry->control, inquiry->peer, inquiry->id, C4P__EVENT__BODY_NODE_LIST, &list);
+    return 0;
+}
+
+void inquiry_cluster(struct post *post, C4p__DaemonStatus *status)
+{
+    struct cluster *cluster = post != NULL ? post_cluster(post) : NULL;
+    const char *troubles[INQUIRY_TROUBLES];
+    struct cluster_figures figures;
+    size_t count;
+
+    if (cluster == NULL)
+        return;
+    figures = cluster_figures(cluster);
+    status->cluster = (char *)(uintptr_t)cluster_identity(cluster)->cluster_name;
+    status->nodes = figures.nodes;
+    status->nodes_lost = figures.nodes_lost;
+    status->cluster_pes = figures.pes;
+    status->cluster_pes_free = figures.pes_free;
+    status->refused += figures.refused;
+    count = cluster_troubles(cluster, troubles, INQUIRY_TROUBLES);
+    for (size_t i = 0; i < count; i++)
+        status->troubles[status->n_troubles++] = (char *)(uintptr_t)troubles[i];
+}
+
+void inquiry_tell(const struct jobs *jobs, bool draining, struct post *post)
+{
+    const struct jobs_figures figures = jobs_figures(jobs);
+    const struct cluster_load load = {
+        .pes = figures.slots,
+        .pes_free = figures.used < figures.slots ? figures.slots - figures.used : 0,
+        .queued = figures.queued,
+        .draining = draining,
+    };
+
+    if (post_cluster(post) != NULL)
+        cluster_set_load(post_cluster(post), &load);
 }

@@ -12,6 +12,7 @@
 
 #include "daemon/announcement.h"
 #include "daemon/log.h"
+#include "daemon/node.h"
 #include "daemon/notify.h"
 #include "daemon/process.h"
 #include "daemon/service.h"
@@ -34,6 +35,8 @@ struct lasting {
     struct config config;
     struct process process;
     struct state_dir directory;
+    struct post *post;
+    struct node *node; /* NULL: alone */
     struct service *service;
     struct event *drain_over, *status_due, *watchdog, *leave, *rest;
     enum { SERVES, DRAINS, ENDS, KILLS } phase;
@@ -61,6 +64,7 @@ static struct service_settings settings_of(const struct lasting *daemon)
         .jobs =
             {
                 .state_dir = daemon->directory.path,
+                .post = daemon->post,
                 .slots = (uint32_t)values[CONFIG_PES].number,
                 .output_limit = values[CONFIG_OUTPUT_LIMIT].number,
                 .queue_limit = (uint32_t)values[CONFIG_QUEUE_LIMIT].number,
@@ -95,7 +99,8 @@ static void on_changed(void *context)
 {
     struct lasting *daemon = context;
 
-    if (notify_is_wanted() && !event_pending(daemon->status_due, EV_TIMEOUT, NULL))
+    if (notify_is_wanted() && daemon->status_due != NULL &&
+        !event_pending(daemon->status_due, EV_TIMEOUT, NULL))
         timer_set(daemon->status_due, STATUS_MS);
 }
 
@@ -109,7 +114,21 @@ static void on_watchdog(evutil_socket_t fd, short what, void *argument)
     timer_set(daemon->watchdog, notify_watchdog_ms() / 2);
 }
 
-/* ---- commands about the cluster ---- */
+/* ---- the cluster ---- */
+
+static struct node *node_make(struct lasting *daemon, char error[NODE_ERROR_SIZE])
+{
+    const struct node_settings settings = {
+        .process = &daemon->process,
+        .state_dir = daemon->directory.path,
+        .config = &daemon->config,
+        .post = daemon->post,
+        .changed = on_changed,
+        .context = daemon,
+    };
+
+    return node_create(&settings, error);
+}
 
 static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
 {
@@ -235,6 +254,25 @@ static void config_take_over(struct lasting *daemon, const struct config *fresh)
     memcpy(daemon->config.path, fresh->path, sizeof(daemon->config.path));
 }
 
+/* The state directory may have become that of a node since the start. */
+static void node_look(struct lasting *daemon)
+{
+    char error[NODE_ERROR_SIZE];
+
+    if (daemon->node != NULL) {
+        if (node_configure(daemon->node, &daemon->config, error) != 0)
+            log_write(LOG_ERROR, "cluster", "%s", error);
+        if (!node_is_current(daemon->node))
+            log_write(LOG_WARNING, "cluster",
+                      "the state directory is not that of this node any more: c4pd restart takes "
+                      "over what it is now");
+    } else if (trust_exists(daemon->directory.path)) {
+        daemon->node = node_make(daemon, error);
+        if (daemon->node == NULL)
+            log_write(LOG_ERROR, "cluster", "%s (the daemon stays alone)", error);
+    }
+}
+
 static void config_apply(struct lasting *daemon)
 {
     const struct config_value *values = daemon->config.values;
@@ -242,6 +280,7 @@ static void config_apply(struct lasting *daemon)
 
     log_level_set((enum log_level)values[CONFIG_LOG_LEVEL].number);
     log_limit_set(values[CONFIG_LOG_SIZE].number);
+    node_look(daemon);
     service_configure(daemon->service, &settings);
     if (announcement_write(daemon->directory.path, &daemon->config) != 0)
         log_write(LOG_WARNING, "c4pd", "%s/" PLACE_PID ": cannot be written: %s",
@@ -400,16 +439,32 @@ static enum exit_code events_open(struct lasting *daemon, char *error)
                : EXIT_CODE_OK;
 }
 
+/* The planes: alone, or as a node of a cluster. */
+static enum exit_code planes_open(struct lasting *daemon, char *error)
+{
+    daemon->post = post_create();
+    if (daemon->post == NULL) {
+        snprintf(error, LASTING_REPORT_SIZE, "the daemon is out of memory");
+        return EXIT_CODE_FAILED;
+    }
+    if (!trust_exists(daemon->directory.path))
+        return process_make_plane(&daemon->process, NULL, error, LASTING_REPORT_SIZE) == 0
+                   ? EXIT_CODE_OK
+                   : EXIT_CODE_FAILED;
+    daemon->node = node_make(daemon, error);
+    return daemon->node != NULL ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+}
+
 static enum exit_code lasting_open(struct lasting *daemon, bool background, char *error)
 {
     /* What is ours is ours alone; the jobs get the mask of who started us. */
     const mode_t before = umask(0077);
     enum exit_code code = directory_open(daemon, background, error);
 
-    if (code == EXIT_CODE_OK &&
-        (process_open(&daemon->process, error, LASTING_REPORT_SIZE) != 0 ||
-         process_make_plane(&daemon->process, NULL, error, LASTING_REPORT_SIZE) != 0))
+    if (code == EXIT_CODE_OK && process_open(&daemon->process, error, LASTING_REPORT_SIZE) != 0)
         code = EXIT_CODE_FAILED;
+    if (code == EXIT_CODE_OK)
+        code = planes_open(daemon, error);
     if (code == EXIT_CODE_OK && chdir("/") != 0) {
         snprintf(error, LASTING_REPORT_SIZE, "/: %s", strerror(errno));
         code = EXIT_CODE_FAILED;
@@ -423,6 +478,8 @@ static enum exit_code lasting_open(struct lasting *daemon, bool background, char
 static void lasting_close(struct lasting *daemon)
 {
     service_destroy(daemon->service);
+    node_destroy(daemon->node);
+    post_destroy(daemon->post);
     process_close(&daemon->process);
     state_dir_close(&daemon->directory);
     log_flush();

@@ -86,18 +86,31 @@ int process_make_plane(struct process *process, const struct plane_settings *set
 {
     struct plane_settings own = settings != NULL ? *settings : (struct plane_settings){.zmq = NULL};
     char sentence[PLANE_ERROR_SIZE];
+    struct plane *plane;
 
     own.base = process->base;
-    process->place.plane = plane_create(&own, sentence);
-    if (process->place.plane == NULL)
+    plane = plane_create(&own, sentence);
+    if (plane == NULL) {
         snprintf(error, size, "%s", sentence);
-    return process->place.plane == NULL ? -1 : 0;
+        return -1;
+    }
+    if (process->place.plane != NULL)
+        process->earlier = process->place.plane;
+    process->place.plane = plane;
+    return 0;
+}
+
+void process_drop_plane(struct process *process)
+{
+    plane_destroy(process->place.plane);
+    process->place.plane = NULL;
 }
 
 void process_close(struct process *process)
 {
-    plane_destroy(process->place.plane);
-    process->place.plane = NULL;
+    process_drop_plane(process);
+    plane_destroy(process->earlier);
+    process->earlier = NULL;
     for (unsigned i = 0; i < process->used; i++)
         event_free(process->events[i]);
     process->used = 0;

@@ -22,6 +22,7 @@ struct service;
 struct process {
     struct event_base *base;
     struct job_place place;
+    struct plane *earlier;   /* with routers that were made before the daemon became a node */
     struct service *service; /* told of children; borrowed */
     struct event *events[PROCESS_MAX_EVENTS];
     unsigned used;
@@ -33,8 +34,11 @@ struct process {
 int process_open(struct process *process, char *error, size_t size);
 /* The data plane, before the service: `settings` but for its base, or NULL without other nodes. -1 with
  * a sentence. */
+/* Another one may be made later, when the daemon becomes a node: the first one stays for its routers
+ * until process_close(). */
 int process_make_plane(struct process *process, const struct plane_settings *settings, char *error,
                        size_t size);
+void process_drop_plane(struct process *process);
 /* Frees the loop and its events; what else used the loop is gone by then. Also after a failure. */
 void process_close(struct process *process);
 

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "daemon/service.h"
+#include "daemon/service_internal.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -22,40 +22,10 @@
 #include "daemon/sessions.h"
 #include "daemon/supplies.h"
 #include "proto/clock.h"
-
-/* Troubles that stay until the daemon is started again; more than these say nothing new. */
-#define MAX_TROUBLES 8
-
-/* What we keep of a client. */
-struct client {
-    struct control_peer *peer;
-    struct followers_client *follows;
-    uint64_t *tied; /* jobs to be cancelled when it goes */
-    size_t tied_count;
-    int lost; /* errno: to be cut off */
-    struct client *prev, *next;
-};
-
-struct service {
-    const struct job_place *place;
-    struct service_settings settings;
-    struct service_listener listener;
-    struct server *server;
-    struct control *control;
-    struct attach *attach;
-    struct jobs *jobs;
-    struct followers *followers;
-    struct sessions *sessions;
-    struct supplies *supplies; /* NULL: a private daemon's */
-    struct client *clients;
-    struct event *cut;
-    int64_t started; /* time of day */
-    bool draining;
-    char *troubles[MAX_TROUBLES];
-};
-
-static void service_changed(struct service *service)
+void service_changed(struct service *service)
 {
+    if (service->jobs != NULL && service->settings.jobs.post != NULL)
+        inquiry_tell(service->jobs, service->draining, service->settings.jobs.post);
     service->listener.changed(service->listener.context);
 }
 
@@ -134,16 +104,6 @@ static void on_trouble(void *context, const char *sentence)
 }
 
 /* ---- clients ---- */
-
-static struct client *client_of(const struct control_peer *peer)
-{
-    return control_peer_data(peer);
-}
-
-static uint64_t number_of(const struct control_peer *peer)
-{
-    return control_peer_who(peer)->id;
-}
 
 static bool serve_redeem(void *context, const void *ticket, size_t size, struct attach_who *who)
 {
@@ -278,230 +238,6 @@ static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *a
     service->listener.admin(service->listener.context, admin, answer);
 }
 
-/* ---- requests about jobs ---- */
-
-static int client_tie(struct client *client, uint64_t job)
-{
-    uint64_t *tied = reallocarray(client->tied, client->tied_count + 1, sizeof(*tied));
-
-    if (tied == NULL)
-        return -1;
-    client->tied = tied;
-    tied[client->tied_count++] = job;
-    return 0;
-}
-
-static int job_follow(struct service *service, struct control_peer *peer, uint64_t id,
-                      const C4p__Follow *follow, char reason[CONTROL_REASON_SIZE])
-{
-    C4p__Following following = C4P__FOLLOWING__INIT;
-    struct client *client = client_of(peer);
-
-    if (followers_add(service->followers, client->follows, follow, &following, reason) != 0)
-        return -1;
-    control_answer(service->control, peer, id, C4P__EVENT__BODY_FOLLOWING, &following);
-    followers_flow(service->followers, client->follows, follow->job);
-    return 0;
-}
-
-static int serve_submit(void *context, struct control_peer *peer, const C4p__Request *request,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-    const C4p__Submit *submit = request->submit;
-    C4p__Accepted accepted = C4P__ACCEPTED__INIT;
-    C4p__Follow follow = C4P__FOLLOW__INIT;
-
-    if (jobs_submit(service->jobs, submit, false, &accepted.job, reason) != 0)
-        return -1;
-    if (submit->tied && client_tie(client_of(peer), accepted.job) != 0) {
-        jobs_cancel(service->jobs, accepted.job, true, reason);
-        return control_refuse(reason, "the daemon is out of memory");
-    }
-    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
-    if (!submit->follow || followers_has(client_of(peer)->follows, accepted.job))
-        return 0;
-    follow.job = accepted.job;
-    follow.lossless = true;
-    follow.input = submit->input;
-    return job_follow(service, peer, request->id, &follow, reason);
-}
-
-static int serve_follow(void *context, struct control_peer *peer, const C4p__Request *request,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    return job_follow(context, peer, request->id, request->follow, reason);
-}
-
-static void answer_done(struct service *service, struct control_peer *peer, uint64_t id)
-{
-    C4p__Done done = C4P__DONE__INIT;
-
-    control_answer(service->control, peer, id, C4P__EVENT__BODY_DONE, &done);
-}
-
-static int serve_unfollow(void *context, struct control_peer *peer, const C4p__Request *request,
-                          char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-    uint64_t job = request->unfollow->job;
-    char id[CONTROL_ID_CHARS + 1];
-
-    if (!followers_remove(service->followers, client_of(peer)->follows, job)) {
-        control_id_format(job, id);
-        return control_refuse(reason, "job %s is not followed", id);
-    }
-    answer_done(service, peer, request->id);
-    sessions_leave(service->sessions, number_of(peer), job);
-    return 0;
-}
-
-static int serve_input(void *context, struct control_peer *peer, const C4p__Request *request,
-                       char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-    const C4p__Input *input = request->input;
-    char id[CONTROL_ID_CHARS + 1];
-    enum job_state state;
-
-    if (input->data.len > CONTROL_MAX_PIECE)
-        return control_refuse(reason, "input of %zu bytes is more than the %u allowed",
-                              input->data.len, CONTROL_MAX_PIECE);
-    /* It was sent before the news of the end arrived. */
-    if (jobs_state(service->jobs, input->job, &state, reason) && job_state_final(state))
-        return 0;
-    if (followers_has_input(client_of(peer)->follows, input->job))
-        return jobs_input(service->jobs, input->job, input->data.data, input->data.len, input->eof,
-                          reason);
-    control_id_format(input->job, id);
-    return control_refuse(
-        reason, "the standard input of job %s is not yours to send: follow it with input", id);
-}
-
-static int serve_output_ack(void *context, struct control_peer *peer, const C4p__Request *request,
-                            char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-
-    (void)reason;
-    followers_acknowledge(service->followers, client_of(peer)->follows, request->output_ack->job,
-                          request->output_ack->sequence);
-    return 0;
-}
-
-static int serve_cancel(void *context, struct control_peer *peer, const C4p__Request *request,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-
-    if (jobs_cancel(service->jobs, request->cancel->job, request->cancel->kill, reason) != 0)
-        return -1;
-    answer_done(service, peer, request->id);
-    return 0;
-}
-
-/* ---- requests about files ---- */
-
-static int serve_offer(void *context, struct control_peer *peer, const C4p__Request *request,
-                       char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-
-    return supplies_offer(service->supplies, service->control, peer, request, reason);
-}
-
-static int serve_blob_put(void *context, struct control_peer *peer, const C4p__Request *request,
-                          char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-
-    return supplies_put(service->supplies, service->control, peer, request, reason);
-}
-
-/* ---- requests about sessions ---- */
-
-static int serve_open(void *context, struct control_peer *peer, const C4p__Request *request,
-                      char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-    C4p__Accepted accepted = C4P__ACCEPTED__INIT;
-
-    if (sessions_open(service->sessions, number_of(peer), request->open, &accepted.job, reason) !=
-        0)
-        return -1;
-    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_ACCEPTED, &accepted);
-    return 0;
-}
-
-static int serve_close(void *context, struct control_peer *peer, const C4p__Request *request,
-                       char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-
-    if (sessions_close(service->sessions, request->close->job, reason) != 0)
-        return -1;
-    answer_done(service, peer, request->id);
-    return 0;
-}
-
-/* ---- questions ---- */
-
-static struct inquiry inquiry_of(struct service *service, struct control_peer *peer, uint64_t id)
-{
-    return (struct inquiry){
-        .control = service->control,
-        .peer = peer,
-        .id = id,
-        .jobs = service->jobs,
-        .sessions = service->sessions,
-    };
-}
-
-static int serve_list(void *context, struct control_peer *peer, const C4p__Request *request,
-                      char reason[CONTROL_REASON_SIZE])
-{
-    struct inquiry inquiry = inquiry_of(context, peer, request->id);
-
-    return inquiry_list(&inquiry, request->list, reason);
-}
-
-static int serve_find(void *context, struct control_peer *peer, const C4p__Request *request,
-                      char reason[CONTROL_REASON_SIZE])
-{
-    struct inquiry inquiry = inquiry_of(context, peer, request->id);
-
-    return inquiry_find(&inquiry, request->find, reason);
-}
-
-static int serve_status(void *context, struct control_peer *peer, const C4p__Request *request,
-                        char reason[CONTROL_REASON_SIZE])
-{
-    struct service *service = context;
-    C4p__DaemonStatus status = C4P__DAEMON_STATUS__INIT;
-    const char *state_dir = service->settings.jobs.state_dir;
-    char *troubles[MAX_TROUBLES + 1];
-
-    (void)reason;
-    inquiry_figures(service->jobs, &status);
-    status.clients = control_count(service->control);
-    status.max_clients = service->settings.max_clients;
-    status.refused = control_refused(service->control) + attach_refused(service->attach);
-    status.version = (char *)(uintptr_t)service->settings.version;
-    status.host = (char *)(uintptr_t)service->place->host;
-    status.pid = (uint32_t)getpid();
-    status.started = (uint64_t)service->started;
-    status.state_dir.data = (uint8_t *)(uintptr_t)state_dir;
-    status.state_dir.len = state_dir != NULL ? strlen(state_dir) : 0;
-    status.draining = service->draining;
-    status.troubles = troubles;
-    if (*jobs_trouble(service->jobs) != '\0')
-        troubles[status.n_troubles++] = (char *)(uintptr_t)jobs_trouble(service->jobs);
-    for (size_t i = 0; i < MAX_TROUBLES && service->troubles[i] != NULL; i++)
-        troubles[status.n_troubles++] = service->troubles[i];
-    control_answer(service->control, peer, request->id, C4P__EVENT__BODY_DAEMON_STATUS, &status);
-    return 0;
-}
-
 /* ---- the service itself ---- */
 
 static void on_frame(void *context, const void *identity, size_t identity_size, const void *data,
@@ -530,6 +266,7 @@ static int control_open(struct service *service, const char *address)
         .list = serve_list,
         .find = serve_find,
         .status = serve_status,
+        .nodes = serve_nodes,
         .open = serve_open,
         .close = serve_close,
         .offer = serve_offer,

@@ -17,6 +17,9 @@
 
 #include "daemon/cluster/links.h"
 
+/* Of the socket of the data plane (plane.h), for who may come in: nodes and users. */
+#define CLUSTER_DATA_DOMAIN "data"
+
 struct cluster;
 struct event_base;
 

@@ -37,6 +37,18 @@ const struct member_record *post_self(const struct post *post);
 const struct member_record *post_find(const struct post *post, const struct node_key *key);
 size_t post_nodes(struct post *post, const struct member_record *const **nodes);
 
+/* NULL: alone. For who describes it. */
+struct cluster *post_cluster(struct post *post);
+
+/* Users of other hosts, who speak to this node without being one. */
+struct post_users {
+    void (*frame)(void *context, const struct node_key *from, const void *identity,
+                  size_t identity_size, const void *data, size_t size);
+    void (*revoked)(void *context, const struct node_key *key);
+    void *context;
+};
+void post_serve_users(struct post *post, const struct post_users *users);
+
 /* ---- for who owns the cluster ---- */
 
 /* NULL: alone from now on. */
@@ -44,5 +56,8 @@ void post_set_cluster(struct post *post, struct cluster *cluster);
 void post_message(struct post *post, const struct node_key *from, const C4p__Peer *message);
 void post_up(struct post *post, const struct member_record *node);
 void post_down(struct post *post, const struct node_key *key, const char *why);
+void post_user(struct post *post, const struct node_key *from, const void *identity,
+               size_t identity_size, const void *data, size_t size);
+void post_user_revoked(struct post *post, const struct node_key *key);
 
 #endif

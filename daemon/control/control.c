@@ -322,6 +322,7 @@ static const struct request_row {
     [C4P__REQUEST__BODY_STATUS] = {"Status", CLIENT_OF_USER, SERVICE(status)},
     [C4P__REQUEST__BODY_OPEN] = {"Open", CLIENT_OF_USER, SERVICE(open)},
     [C4P__REQUEST__BODY_CLOSE] = {"Close", CLIENT_OF_USER, SERVICE(close)},
+    [C4P__REQUEST__BODY_NODES] = {"Nodes", CLIENT_OF_USER, SERVICE(nodes)},
     [C4P__REQUEST__BODY_OFFER] = {"Offer", CLIENT_OF_USER, SERVICE(offer)},
     [C4P__REQUEST__BODY_BLOB_PUT] = {"BlobPut", CLIENT_OF_USER, SERVICE(blob_put)},
 };

@@ -32,7 +32,7 @@ typedef int control_handler(void *context, struct control_peer *peer, const C4p_
 /* What the daemon does for its clients. */
 struct control_service {
     control_handler *submit, *follow, *unfollow, *input, *output_ack, *cancel, *list, *find,
-        *status, *open, *close, *offer, *blob_put;
+        *status, *nodes, *open, *close, *offer, *blob_put;
     /* Whose is the ticket? Once. */
     bool (*redeem)(void *context, const void *ticket, size_t size, struct attach_who *who);
     /* A client is welcome; -1: there is no room for it (with a sentence). And it is gone. */

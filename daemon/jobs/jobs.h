@@ -27,15 +27,18 @@
 #include "proto/control.pb-c.h"
 
 struct jobs;
+struct post;
 
 struct jobs_settings {
-    const char *state_dir;   /* NULL: nothing lasts */
-    struct bundles *bundles; /* borrowed; NULL: no files travel */
-    uint32_t slots;          /* PEs; 0: no limit */
-    uint64_t output_limit;   /* bytes of output kept of a job */
-    uint32_t queue_limit;    /* jobs that may wait */
-    uint32_t keep;           /* ended jobs that are remembered */
-    uint64_t keep_ms;        /* ... and for how long; 0: as long as `keep` allows */
+    const char *state_dir; /* NULL: nothing lasts */
+    /* Other nodes, borrowed; NULL: there never are any. And the files that jobs bring along there. */
+    struct post *post;
+    struct bundles *bundles;
+    uint32_t slots;        /* PEs; 0: no limit */
+    uint64_t output_limit; /* bytes of output kept of a job */
+    uint32_t queue_limit;  /* jobs that may wait */
+    uint32_t keep;         /* ended jobs that are remembered */
+    uint64_t keep_ms;      /* ... and for how long; 0: as long as `keep` allows */
 };
 
 /* Who is told. None of it may destroy the jobs. */

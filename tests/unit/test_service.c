@@ -71,8 +71,7 @@ static void daemon_run(const struct bench *bench, int ready)
         .session_ttl_ms = 60000,
         .version = "test",
     };
-    const struct service_listener listener = {on_nothing, on_nothing, on_nothing,
-                                              on_nothing, NULL,       NULL};
+    const struct service_listener listener = {on_nothing, on_nothing, on_nothing, on_nothing, NULL, NULL};
     struct job_place place = {.base = event_base_new(), .host = "here", .files = {1024, 1024}};
     const struct plane_settings plane = {.base = place.base};
     char address[128], path[128], error[SERVICE_ERROR_SIZE];
