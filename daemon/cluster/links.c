@@ -10,7 +10,7 @@
 #include <zmq.h>
 
 #include "daemon/cluster/callers.h"
-#include "daemon/cluster/link.h"
+#include "daemon/cluster/dealer.h"
 #include "daemon/cluster/record.h"
 #include "daemon/cluster/zap.h"
 #include "daemon/log.h"
@@ -42,13 +42,13 @@
 
 struct links {
     struct links_settings settings;
-    struct link_owner owner;
+    struct dealer_owner owner;
     void *socket;
     struct callers *callers;
     struct event *readable;
     struct event *again; /* what the descriptor does not tell of, when others had their turn */
     struct event *sweep;
-    struct link *open; /* by key */
+    struct dealer *open; /* by key */
     unsigned limit;
     struct links_figures figures;
     char address[NODE_ADDRESS_MAX + 33];
@@ -184,32 +184,32 @@ static void links_on_readable(evutil_socket_t fd, short what, void *argument)
 
 /* ---- the peers ---- */
 
-static struct link *link_find(struct links *links, const struct node_key *key)
+static struct dealer *dealer_find(struct links *links, const struct node_key *key)
 {
-    struct link *link;
+    struct dealer *dealer;
 
-    HASH_FIND(hh, links->open, key, sizeof(*key), link);
-    return link;
+    HASH_FIND(hh, links->open, key, sizeof(*key), dealer);
+    return dealer;
 }
 
-static void link_drop(struct links *links, struct link *link, int linger_ms)
+static void dealer_drop(struct links *links, struct dealer *dealer, int linger_ms)
 {
-    HASH_DEL(links->open, link);
-    link_destroy(link, linger_ms);
+    HASH_DEL(links->open, dealer);
+    dealer_destroy(dealer, linger_ms);
 }
 
 static void links_on_sweep(evutil_socket_t fd, short what, void *argument)
 {
     struct links *links = argument;
     const int64_t now = clock_ms();
-    struct link *link, *next;
+    struct dealer *dealer, *next;
 
     (void)fd;
     (void)what;
-    HASH_ITER(hh, links->open, link, next)
+    HASH_ITER(hh, links->open, dealer, next)
     {
-        if (link_sweep(link, now))
-            link_drop(links, link, 0);
+        if (dealer_sweep(dealer, now))
+            dealer_drop(links, dealer, 0);
     }
     links_again(links);
 }
@@ -231,39 +231,39 @@ static void links_on_refused(void *context, const struct node_key *key)
 /* There are too many: the one that was not used for longest goes. */
 static void links_make_room(struct links *links)
 {
-    struct link *link, *oldest = NULL;
+    struct dealer *dealer, *oldest = NULL;
 
     if (HASH_COUNT(links->open) < links->limit)
         return;
-    for (link = links->open; link != NULL; link = link->hh.next)
-        if (!link->speaking && (oldest == NULL || link->used < oldest->used))
-            oldest = link;
+    for (dealer = links->open; dealer != NULL; dealer = dealer->hh.next)
+        if (!dealer->speaking && (oldest == NULL || dealer->used < oldest->used))
+            oldest = dealer;
     if (oldest != NULL)
-        link_drop(links, oldest, 0);
+        dealer_drop(links, oldest, 0);
 }
 
-static struct link *link_for(struct links *links, const struct node_key *to, const char *address,
-                             int64_t now)
+static struct dealer *dealer_for(struct links *links, const struct node_key *to,
+                                 const char *address, int64_t now)
 {
-    struct link *link = link_find(links, to);
+    struct dealer *dealer = dealer_find(links, to);
 
-    if (link != NULL && strcmp(link->address, address) == 0)
-        return link;
+    if (dealer != NULL && strcmp(dealer->address, address) == 0)
+        return dealer;
     if (address[0] == '\0' || strlen(address) > NODE_ADDRESS_MAX) {
         errno = EINVAL;
         return NULL;
     }
-    if (link != NULL && link->speaking) {
+    if (dealer != NULL && dealer->speaking) {
         errno = EAGAIN;
         return NULL;
     }
-    if (link != NULL)
-        link_drop(links, link, 0);
+    if (dealer != NULL)
+        dealer_drop(links, dealer, 0);
     links_make_room(links);
-    link = link_create(&links->owner, to, address, now);
-    if (link != NULL)
-        HASH_ADD(hh, links->open, key, sizeof(link->key), link);
-    return link;
+    dealer = dealer_create(&links->owner, to, address, now);
+    if (dealer != NULL)
+        HASH_ADD(hh, links->open, key, sizeof(dealer->key), dealer);
+    return dealer;
 }
 
 /* ---- what goes ---- */
@@ -275,7 +275,7 @@ int links_send(struct links *links, const struct node_key *to, const char *addre
     uint8_t *data;
     size_t size;
     int rc = -1, saved;
-    struct link *link;
+    struct dealer *dealer;
 
     message->version = CLUSTER_VERSION;
     message->incarnation = links->settings.incarnation;
@@ -288,9 +288,9 @@ int links_send(struct links *links, const struct node_key *to, const char *addre
     if (data == NULL)
         return -1;
     c4p__peer__pack(message, data);
-    link = link_for(links, to, address, now);
-    if (link != NULL)
-        rc = link_send(link, data, size, now);
+    dealer = dealer_for(links, to, address, now);
+    if (dealer != NULL)
+        rc = dealer_send(dealer, data, size, now);
     saved = errno;
     free(data);
     if (rc == 0) {
@@ -320,14 +320,14 @@ int links_reply(struct links *links, const void *identity, size_t identity_size,
 
 void links_close(struct links *links, const struct node_key *to)
 {
-    struct link *link = link_find(links, to);
+    struct dealer *dealer = dealer_find(links, to);
 
-    if (link == NULL)
+    if (dealer == NULL)
         return;
-    if (!link->speaking)
-        link_drop(links, link, 0);
+    if (!dealer->speaking)
+        dealer_drop(links, dealer, 0);
     else
-        link->finished = true;
+        dealer->finished = true;
 }
 
 /* ---- life ---- */
@@ -353,8 +353,8 @@ static int socket_open(struct links *links)
     size_t size = sizeof(links->address);
 
     links->socket = zmq_socket(links->settings.zmq, ZMQ_ROUTER);
-    if (links->socket == NULL ||
-        link_socket_prepare(links->socket, links->settings.address, links->settings.identity) != 0)
+    if (links->socket == NULL || dealer_socket_prepare(links->socket, links->settings.address,
+                                                       links->settings.identity) != 0)
         return -1;
     zmq_setsockopt(links->socket, ZMQ_SNDHWM, &send, sizeof(send));
     zmq_setsockopt(links->socket, ZMQ_RCVHWM, &receive, sizeof(receive));
@@ -398,8 +398,8 @@ struct links *links_create(struct event_base *base, const struct links_settings 
 
     if (links != NULL) {
         links->settings = *settings;
-        links->owner = (struct link_owner){base,           settings->zmq,    settings->identity,
-                                           links_on_broke, links_on_refused, links};
+        links->owner = (struct dealer_owner){base,           settings->zmq,    settings->identity,
+                                             links_on_broke, links_on_refused, links};
         links->limit = limit_find(settings->zmq);
         if (socket_open(links) == 0 && events_open(links) == 0)
             return links;
@@ -417,13 +417,13 @@ struct links *links_create(struct event_base *base, const struct links_settings 
 
 void links_destroy(struct links *links)
 {
-    struct link *link, *next;
+    struct dealer *dealer, *next;
 
     if (links == NULL)
         return;
-    HASH_ITER(hh, links->open, link, next)
+    HASH_ITER(hh, links->open, dealer, next)
     {
-        link_drop(links, link, LINGER_MS);
+        dealer_drop(links, dealer, LINGER_MS);
     }
     if (links->readable != NULL)
         event_free(links->readable);

@@ -118,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .list = take,
         .find = take,
         .status = take,
+        .nodes = take,
         .open = take,
         .close = take,
         .offer = take,

@@ -446,6 +446,7 @@ NOTE(cancel, "C")
 NOTE(list, "L")
 NOTE(find, "N")
 NOTE(status, "T")
+NOTE(nodes, "G")
 NOTE(open, "P")
 NOTE(close, "X")
 NOTE(offer, "B")
@@ -517,6 +518,7 @@ static struct control *control_begin(void)
         .list = note_list,
         .find = note_find,
         .status = note_status,
+        .nodes = note_nodes,
         .open = note_open,
         .close = note_close,
         .offer = note_offer,
@@ -586,6 +588,7 @@ static C4p__Open an_open = C4P__OPEN__INIT;
 static C4p__Close a_close = C4P__CLOSE__INIT;
 static C4p__Offer an_offer = C4P__OFFER__INIT;
 static C4p__BlobPut a_put = C4P__BLOB_PUT__INIT;
+static C4p__Nodes some_nodes = C4P__NODES__INIT;
 
 static const struct {
     C4p__Request__BodyCase body;
@@ -601,6 +604,7 @@ static const struct {
     {C4P__REQUEST__BODY_LIST, &a_list, "L", "List"},
     {C4P__REQUEST__BODY_FIND, &a_find, "N", "Find"},
     {C4P__REQUEST__BODY_STATUS, &a_status, "T", "Status"},
+    {C4P__REQUEST__BODY_NODES, &some_nodes, "G", "Nodes"},
     {C4P__REQUEST__BODY_OPEN, &an_open, "P", "Open"},
     {C4P__REQUEST__BODY_CLOSE, &a_close, "X", "Close"},
     {C4P__REQUEST__BODY_OFFER, &an_offer, "B", "Offer"},
@@ -612,8 +616,8 @@ static const struct {
 static void every_request_of_the_protocol_is_in_these_tests(void **state)
 {
     (void)state;
-    /* The id and Hello are the other two. */
-    assert_int_equal(c4p__request__descriptor.n_fields, REQUESTS + 2);
+    /* The id, Hello, and Enter, which is for clients of other hosts, are the other three. */
+    assert_int_equal(c4p__request__descriptor.n_fields, REQUESTS + 3);
 }
 
 static void each_request_of_a_client_reaches_the_service_and_its_refusal_comes_back(void **state)

@@ -5,8 +5,8 @@
  * for a while, so that not every message tries again. Nothing is ever read from it: peers answer with
  * links of their own.
  */
-#ifndef C4P_DAEMON_CLUSTER_LINK_H
-#define C4P_DAEMON_CLUSTER_LINK_H
+#ifndef C4P_DAEMON_CLUSTER_DEALER_H
+#define C4P_DAEMON_CLUSTER_DEALER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@
 #include "daemon/cluster/trust.h"
 
 /* What a link tells its owner is the last thing that it does: the owner may close it then. */
-struct link_owner {
+struct dealer_owner {
     struct event_base *base;
     void *zmq;
     const struct trust_identity *identity;
@@ -26,12 +26,12 @@ struct link_owner {
     void *context;
 };
 
-struct link {
+struct dealer {
     UT_hash_handle hh; /* the owner's, by key */
     struct node_key key;
     char address[NODE_ADDRESS_MAX + 1];
-    const struct link_owner *owner; /* borrowed */
-    void *socket;                   /* NULL: closed until `again` */
+    const struct dealer_owner *owner; /* borrowed */
+    void *socket;                     /* NULL: closed until `again` */
     struct monitor *monitor;
     int64_t used, again, told; /* clock_ms() */
     bool connected;
@@ -40,17 +40,17 @@ struct link {
 };
 
 /* NULL with errno: EINVAL, that is no address; EMFILE, there are too many sockets. */
-struct link *link_create(const struct link_owner *owner, const struct node_key *key,
-                         const char *address, int64_t now);
+struct dealer *dealer_create(const struct dealer_owner *owner, const struct node_key *key,
+                             const char *address, int64_t now);
 /* What is queued gets so long. NULL-safe. */
-void link_destroy(struct link *link, int linger_ms);
+void dealer_destroy(struct dealer *dealer, int linger_ms);
 
 /* -1 with errno EAGAIN: the queue is full, or it is closed for now. */
-int link_send(struct link *link, const void *data, size_t size, int64_t now);
+int dealer_send(struct dealer *dealer, const void *data, size_t size, int64_t now);
 /* Close the socket if that is due; true: the memory is of no use any more either. */
-bool link_sweep(struct link *link, int64_t now);
+bool dealer_sweep(struct dealer *dealer, int64_t now);
 
 /* Options that all sockets of TCP have: an IPv6 address, keys, and how soon a dead connection ends. */
-int link_socket_prepare(void *socket, const char *address, const struct trust_identity *identity);
+int dealer_socket_prepare(void *socket, const char *address, const struct trust_identity *identity);
 
 #endif
