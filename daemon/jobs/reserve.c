@@ -3,6 +3,10 @@
 #include <string.h>
 
 #include "daemon/jobs/reserve.h"
+#include "proto/control.h"
+
+/* A job has so many nodes at most; the home is always one of them. */
+#define MAX_OTHERS (CONTROL_MAX_NODES - 1)
 
 static const struct reservation_unfit *unfit_find(const struct reservation_request *request,
                                                   const struct node_key *node)
@@ -29,26 +33,51 @@ static uint32_t less(uint32_t one, uint32_t other)
     return one < other ? one : other;
 }
 
+static int number_compare(const void *one, const void *other)
+{
+    uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
+
+    return a > b ? -1 : a < b;
+}
+
+/* Of so many numbers the largest MAX_OTHERS. */
+static uint32_t largest_sum(uint32_t *numbers, size_t count)
+{
+    uint32_t sum = 0;
+
+    qsort(numbers, count, sizeof(*numbers), number_compare);
+    for (size_t i = 0; i < count && i < MAX_OTHERS; i++)
+        sum = add(sum, numbers[i]);
+    return sum;
+}
+
 struct reservation_sum reservation_sum(const struct reservation_request *request,
                                        const struct reservation_node *nodes, size_t count)
 {
     struct reservation_sum sum = {0};
+    uint32_t *pes = calloc(2 * count + 1, sizeof(*pes)), *available = pes + count;
+    size_t others = 0;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; pes != NULL && i < count; i++) {
         const struct reservation_node *node = &nodes[i];
-        /* A node may say what it likes. */
-        uint32_t available = less(node->pes_free, node->pes);
 
         if (!reservation_usable(request, node))
             continue;
         sum.nodes++;
-        sum.pes = add(sum.pes, node->pes);
-        sum.pes_free = add(sum.pes_free, available);
         if (node->self) {
             sum.self_pes = node->pes;
-            sum.self_free = available;
+            sum.self_free = less(node->pes_free, node->pes);
+        } else {
+            pes[others] = node->pes;
+            /* A node may say what it likes. */
+            available[others++] = less(node->pes_free, node->pes);
         }
     }
+    if (pes != NULL) {
+        sum.pes = add(sum.self_pes, largest_sum(pes, others));
+        sum.pes_free = add(sum.self_free, largest_sum(available, others));
+    }
+    free(pes);
     return sum;
 }
 
@@ -105,7 +134,7 @@ enum queue_room reservation_room(const struct reservation_request *request,
 {
     /* A job of any number is content with this node. */
     bool here = alone || request->pes == 0;
-    char on[32] = "";
+    char on[48] = "";
     const struct place place = {
         .wanted = request->pes > 0 ? request->pes : 1,
         .pes = here ? sum->self_pes : sum->pes,
@@ -114,7 +143,9 @@ enum queue_room reservation_room(const struct reservation_request *request,
         .alone = here,
     };
 
-    if (!here)
+    if (!here && sum->nodes > CONTROL_MAX_NODES)
+        snprintf(on, sizeof(on), " on %d of its %u nodes", CONTROL_MAX_NODES, sum->nodes);
+    else if (!here)
         snprintf(on, sizeof(on), " on %u node%s", sum->nodes, plural(sum->nodes));
     if (place.wanted > place.pes) {
         reason_too_large(request, &place, reason);
@@ -189,7 +220,7 @@ static void choice_add(struct choice *choice, const struct reservation_node *nod
 static bool choice_fill(struct choice *choice, const struct reservation_node *nodes,
                         const struct candidate *candidates, size_t count, uint32_t rest)
 {
-    for (size_t i = 0; i < count && rest > 0; i++) {
+    for (size_t i = 0; i < count && i < MAX_OTHERS && rest > 0; i++) {
         size_t last = i;
 
         while (candidates[i].pes_free >= rest && last + 1 < count &&

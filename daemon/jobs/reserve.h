@@ -127,7 +127,10 @@ struct reservation_request {
 bool reservation_usable(const struct reservation_request *request,
                         const struct reservation_node *node);
 
-/* What all nodes have together that are neither draining nor unfit; `self` is this one's share. */
+/*
+ * What all nodes have together that are neither draining nor unfit, or as many of them as a job may
+ * have: then the largest. `self` is this one's share.
+ */
 struct reservation_sum {
     uint32_t nodes, pes, pes_free;
     uint32_t self_pes, self_free;

@@ -239,6 +239,34 @@ static void a_node_that_cannot_run_the_job_is_no_room_and_is_named(void **state)
                         "has no module scipy)");
 }
 
+static void a_job_has_no_more_nodes_than_it_may_have(void **state)
+{
+    enum { MANY = 400 };
+    static struct reservation_node many[MANY];
+    struct reservation_part parts[MANY];
+    size_t which[MANY];
+    struct reservation_request request = wants(510);
+    struct reservation_sum sum;
+    char reason[RESERVE_REASON_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++)
+        many[i] = (struct reservation_node){.node = {{(uint8_t)i, (uint8_t)(i >> 8), 1}},
+                                            .name = "one of them",
+                                            .pes = i % 4 == 0 ? 1 : 2,
+                                            .pes_free = i % 4 == 0 ? 1 : 2,
+                                            .self = i == 0};
+    sum = reservation_sum(&request, many, MANY);
+    assert_int_equal(sum.pes, 511);
+    assert_int_equal(reservation_room(&request, &sum, false, reason), QUEUE_ROOM);
+    assert_int_equal(reservation_choose(&request, many, MANY, parts, which), 256);
+    request.pes = 512;
+    assert_int_equal(reservation_room(&request, &sum, false, reason), QUEUE_TOO_LARGE);
+    assert_string_equal(reason, "wants 512 PEs: the cluster has 511 on 256 of its 400 nodes (it "
+                                "starts when a host joins)");
+    assert_int_equal(reservation_choose(&request, many, MANY, parts, which), 0);
+}
+
 /* ---- asking ---- */
 
 static void all_or_nothing(void **state)
@@ -477,6 +505,7 @@ int main(void)
         cmocka_unit_test(what_a_job_waits_for_is_said_of_the_cluster),
         cmocka_unit_test(what_a_job_waits_for_is_said_of_a_node_that_is_alone),
         cmocka_unit_test(a_node_that_cannot_run_the_job_is_no_room_and_is_named),
+        cmocka_unit_test(a_job_has_no_more_nodes_than_it_may_have),
         cmocka_unit_test(all_or_nothing),
         cmocka_unit_test(all_promised_is_told_once_with_this_node_first),
         cmocka_unit_test(answers_to_other_attempts_and_of_others_are_void),
