@@ -86,7 +86,7 @@ PROGRAM_CFLAGS = -DC4P_PYTHON='"$(PYTHON)"' -DC4P_PYTHON_DIR='"$(PYTHON_DIR)"' \
 	$(SYSTEMD_LIBS:-lsystemd=-DHAVE_SYSTEMD)
 
 PROTO_LIBS ?= -lprotobuf-c
-CLIENT_LIBS ?= -lzmq $(PROTO_LIBS)
+CLIENT_LIBS ?= -lzmq -lsodium $(PROTO_LIBS)
 DAEMON_LIBS ?= -lzmq -lsodium -levent_core -lsqlite3 -linih $(SYSTEMD_LIBS) $(PROTO_LIBS)
 # Where there is libsystemd, c4pd tells the service manager how it is.
 ifneq ($(building),)

@@ -83,6 +83,43 @@ C4P_API uint64_t c4p_incarnation(const struct c4p_client *client);
 /* A job's id as it is shown: 8 characters and a NUL. Returns `text`. */
 C4P_API const char *c4p_id_format(uint64_t id, char text[C4P_ID_SIZE]);
 
+/* ---- files ---- */
+
+/*
+ * The files that a job needs on hosts that do not have them: a bundle. Gathered, sealed (which reads
+ * them), and offered to the daemon, which keeps what it has not got yet; then the job is submitted
+ * with it. Paths are below the root, an absolute directory; elsewhere the same tree is made, and paths
+ * below the root in the job's argv, cwd and PYTHONPATH lead there.
+ *
+ *   struct c4p_bundle *bundle = c4p_bundle_create("/home/me/app", error);
+ *   c4p_bundle_add_python(bundle, "", error);
+ *   c4p_bundle_add(bundle, "data/table.txt", error);
+ *   c4p_bundle_seal(bundle, error);
+ *   c4p_offer(client, bundle); // C4P_EVENT_DONE
+ *   job.bundle = bundle;
+ *
+ * Functions that return -1 have put a sentence into `error`.
+ */
+struct c4p_bundle;
+
+/* NULL with a sentence. Free is NULL-safe; not between an offer and its answer. */
+C4P_API struct c4p_bundle *c4p_bundle_create(const char *root, char error[C4P_ERROR_SIZE]);
+C4P_API void c4p_bundle_free(struct c4p_bundle *bundle);
+/* A file, or all files below a directory; what is added twice is there once. */
+C4P_API int c4p_bundle_add(struct c4p_bundle *bundle, const char *path, char error[C4P_ERROR_SIZE]);
+/* The Python files below a directory, 64 MiB at most; not those in hidden directories, __pycache__,
+ * node_modules and virtual environments. */
+C4P_API int c4p_bundle_add_python(struct c4p_bundle *bundle, const char *path,
+                                  char error[C4P_ERROR_SIZE]);
+/* Read all of them. Again: read them again. */
+C4P_API int c4p_bundle_seal(struct c4p_bundle *bundle, char error[C4P_ERROR_SIZE]);
+C4P_API size_t c4p_bundle_files(const struct c4p_bundle *bundle);
+/* Of an offer: bytes that the daemon has got, and that it had not. */
+C4P_API void c4p_bundle_progress(const struct c4p_bundle *bundle, uint64_t *sent, uint64_t *total);
+
+/* Does the daemon belong to a cluster? Then a job may run on other hosts. */
+C4P_API bool c4p_cluster(const struct c4p_client *client);
+
 /* ---- requests ---- */
 
 struct c4p_job {
@@ -97,7 +134,8 @@ struct c4p_job {
     bool follow;            /* receive the job's events, losslessly */
     bool input;             /* standard input will come from here */
     bool tied;              /* cancel the job when this client goes */
-    uint32_t nodes;         /* of a private daemon: act as so many hosts; 0: as one */
+    const struct c4p_bundle *bundle; /* its files, which were offered; NULL: none go along */
+    uint32_t nodes;                  /* of a private daemon: act as so many hosts; 0: as one */
 };
 
 /*
@@ -107,6 +145,8 @@ struct c4p_job {
  * comment says.
  */
 
+/* C4P_EVENT_DONE when all of it is there. The bundle is borrowed until then. */
+C4P_API int64_t c4p_offer(struct c4p_client *client, struct c4p_bundle *bundle);
 /* C4P_EVENT_ACCEPTED. */
 C4P_API int64_t c4p_submit(struct c4p_client *client, const struct c4p_job *job);
 

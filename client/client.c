@@ -51,6 +51,7 @@ void c4p_close(struct c4p_client *client)
     link_close(client);
     requests_forget_all(client);
     followed_forget_all(client);
+    uploads_forget_all(client);
     free(client->directory);
     free(client->name);
     free(client->host);
@@ -136,6 +137,11 @@ uint64_t c4p_incarnation(const struct c4p_client *client)
     return client->incarnation;
 }
 
+bool c4p_cluster(const struct c4p_client *client)
+{
+    return client->cluster;
+}
+
 /* ---- what the library says itself ---- */
 
 static void lost_tell(struct c4p_client *client, struct c4p_event *event)
@@ -159,6 +165,7 @@ static void doomed_tell(struct c4p_client *client, struct c4p_event *event, stru
         event->text = "the daemon went away before it could answer: ask again when it is back";
     event->request = (int64_t)request->id;
     event->job = request->job;
+    upload_forget(client, request->id);
     request_forget(client, request);
 }
 
@@ -181,6 +188,39 @@ static bool notice_take(struct c4p_client *client, struct c4p_event *event)
 }
 
 /* ---- what becomes of an event ---- */
+
+void upload_tell(struct c4p_client *client, struct c4p_event *event, uint64_t offer,
+                 enum upload_news news)
+{
+    struct request *request = request_find(client, offer);
+
+    event->kind = 0;
+    if (news == UPLOAD_NOTHING || request == NULL)
+        return;
+    event->kind = news == UPLOAD_DONE ? C4P_EVENT_DONE : C4P_EVENT_REFUSED;
+    event->request = (int64_t)offer;
+    snprintf(client->notice, sizeof(client->notice), "%s", upload_failure(client, offer));
+    event->text = client->notice;
+    upload_forget(client, offer);
+    request_forget(client, request);
+}
+
+/* A part of a file was taken, or was not: it is the offer that is answered. True: not yet. */
+static bool put_watch(struct c4p_client *client, struct c4p_event *event, uint64_t offer)
+{
+    struct request *request = request_find(client, offer);
+
+    if (event->kind == C4P_EVENT_DONE) {
+        upload_tell(client, event, offer, upload_put(client, offer));
+        return event->kind == 0;
+    }
+    upload_forget(client, offer);
+    if (request == NULL)
+        return true; /* it was answered when the first part was refused */
+    request_forget(client, request);
+    event->request = (int64_t)offer;
+    return false;
+}
 
 /* What the caller gets of it. True: nothing. */
 typedef bool event_watcher(struct c4p_client *client, struct c4p_event *event,
@@ -276,8 +316,16 @@ static bool event_watch(struct c4p_client *client, struct c4p_event *event)
     struct request *request = request_find(client, client->event->id);
     bool hidden = event->kind == 0;
 
+    if (request != NULL && request->kind == C4P__REQUEST__BODY_BLOB_PUT) {
+        uint64_t offer = request->offer;
+
+        request_forget(client, request);
+        return put_watch(client, event, offer);
+    }
     if (watchers[event->kind] != NULL)
         hidden = watchers[event->kind](client, event, request);
+    if (request != NULL && event->kind == C4P_EVENT_REFUSED)
+        upload_forget(client, request->id);
     if (request != NULL && event->kind != C4P_EVENT_JOB && event->kind != 0)
         request_forget(client, request);
     return hidden;

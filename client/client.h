@@ -8,6 +8,7 @@
  *   request.c  what was asked and has no answer yet
  *   follow.c   jobs whose events come, and what of their output is dealt with
  *   event.c    messages as events
+ *   bundle*.c  files that go along with a job (bundle.h)
  *   text.c     ids and states as text
  *
  * What c4p_fd() is: an epoll set of ZeroMQ's descriptor, the Unix connection and a timer, so it
@@ -50,6 +51,7 @@ struct request {
     bool sent;
     bool doomed; /* the daemon it was for is gone: to be answered by us */
     bool follow, lossless, input;
+    uint64_t offer; /* of a part of a file: the request that it belongs to */
     uint8_t *frame; /* until it is sent; of Submit and Open until the answer */
     size_t size;
 };
@@ -85,6 +87,7 @@ struct c4p_client {
     /* Who is there. */
     char *host;
     uint64_t incarnation;
+    bool cluster;
 
     /* What goes out. */
     uint64_t last_id, last_own_id;
@@ -92,6 +95,7 @@ struct c4p_client {
     size_t requests_bytes;
     unsigned unsent, doomed;
     struct followed *followed;
+    struct upload *uploads;
     bool idle; /* c4p_next() had nothing: acknowledge at once */
 
     /* What comes in. */
@@ -155,6 +159,26 @@ struct request *request_doomed(struct c4p_client *client);
 int request_send_once(struct c4p_client *client, uint64_t id, C4p__Request__BodyCase kind,
                       void *message);
 
+/* c4p_offer() and the parts that follow it, which are the library's own. As for all requests. */
+int64_t request_offer(struct c4p_client *client, const void *manifest, size_t size);
+int request_put(struct c4p_client *client, uint64_t offer, const uint8_t *hash, uint64_t offset,
+                const void *data, size_t size, bool last);
+
+/* ---- bundle_send.c ---- */
+
+enum upload_news { UPLOAD_NOTHING, UPLOAD_DONE, UPLOAD_FAILED };
+
+/* The daemon said what it has not got. */
+enum upload_news upload_begin(struct c4p_client *client, uint64_t offer,
+                              const C4p__Missing *missing);
+/* A part is there. */
+enum upload_news upload_put(struct c4p_client *client, uint64_t offer);
+enum upload_news upload_go_on(struct c4p_client *client, uint64_t offer);
+/* Why it failed. */
+const char *upload_failure(const struct c4p_client *client, uint64_t offer);
+void upload_forget(struct c4p_client *client, uint64_t offer);
+void uploads_forget_all(struct c4p_client *client);
+
 /* ---- follow.c ---- */
 
 /* An id for what the library asks by itself: no caller knows it. */
@@ -177,5 +201,8 @@ bool followed_flush(struct c4p_client *client);
 
 /* client->event as an event; false if it makes no sense. Of Jobs, the one that is next. */
 bool event_fill(struct c4p_client *client, struct c4p_event *event);
+/* What became of an upload, as the answer to its offer; else nothing. */
+void upload_tell(struct c4p_client *client, struct c4p_event *event, uint64_t offer,
+                 enum upload_news news);
 
 #endif

@@ -243,12 +243,21 @@ static bool status_fill(struct c4p_client *client, struct c4p_event *event,
     return true;
 }
 
+/* Of the answer to an offer the caller sees what becomes of it, at the end. */
+static bool missing_fill(struct c4p_client *client, struct c4p_event *event,
+                         const C4p__Event *message)
+{
+    upload_tell(client, event, message->id, upload_begin(client, message->id, message->missing));
+    return true;
+}
+
 static event_filler *const fillers[] = {
     [C4P__EVENT__BODY_REFUSED] = refused_fill,     [C4P__EVENT__BODY_ACCEPTED] = accepted_fill,
     [C4P__EVENT__BODY_FOLLOWING] = following_fill, [C4P__EVENT__BODY_STATE] = state_fill,
     [C4P__EVENT__BODY_OUTPUT] = output_fill,       [C4P__EVENT__BODY_INPUT_CREDIT] = input_fill,
     [C4P__EVENT__BODY_ENDED] = ended_fill,         [C4P__EVENT__BODY_DONE] = done_fill,
     [C4P__EVENT__BODY_JOBS] = jobs_fill,           [C4P__EVENT__BODY_DAEMON_STATUS] = status_fill,
+    [C4P__EVENT__BODY_MISSING] = missing_fill,
 };
 
 bool event_fill(struct c4p_client *client, struct c4p_event *event)

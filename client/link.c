@@ -261,6 +261,7 @@ static void welcome_take(struct c4p_client *client, const C4p__Welcome *welcome)
     free(client->host);
     client->host = host;
     client->incarnation = welcome->incarnation;
+    client->cluster = welcome->cluster;
     client->backoff_ms = BACKOFF_FIRST_MS;
     client->link = client->door_ended ? LINK_ENDING : LINK_UP;
     client->back_untold = true;

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "client/bundle.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -61,7 +62,15 @@ static void request_doom(struct c4p_client *client, struct request *request)
 
 void requests_lose(struct c4p_client *client, bool forever)
 {
-    for (struct request *request = client->requests; request != NULL; request = request->hh.next) {
+    struct request *request, *next;
+
+    HASH_ITER(hh, client->requests, request, next)
+    {
+        /* Nobody asked for a part but us. */
+        if (request->kind == C4P__REQUEST__BODY_BLOB_PUT) {
+            request_forget(client, request);
+            continue;
+        }
         if (forever || !is_repeatable(request->kind)) {
             request_doom(client, request);
             continue;
@@ -251,6 +260,10 @@ static int submit_fill(C4p__Submit *submit, const struct c4p_job *job,
     submit->tied = job->tied;
     submit->nodes = job->nodes;
     submit->key = (ProtobufCBinaryData){CONTROL_KEY_SIZE, key};
+    if (job->bundle != NULL) {
+        submit->bundle.data = (uint8_t *)(uintptr_t)job->bundle->hash;
+        submit->bundle.len = BUNDLE_HASH_SIZE;
+    }
     if (submit->argv == NULL || submit->env == NULL)
         return -1;
     return getrandom(key, CONTROL_KEY_SIZE, 0) == CONTROL_KEY_SIZE ? 0 : -1;
@@ -395,4 +408,35 @@ int64_t c4p_end(struct c4p_client *client, uint64_t job)
 
     close.job = job;
     return id_of(request_make(client, C4P__REQUEST__BODY_CLOSE, job, &close));
+}
+
+/* ---- files ---- */
+
+int64_t request_offer(struct c4p_client *client, const void *manifest, size_t size)
+{
+    C4p__Offer offer = C4P__OFFER__INIT;
+
+    offer.manifest = (ProtobufCBinaryData){size, (uint8_t *)(uintptr_t)manifest};
+    return id_of(request_make(client, C4P__REQUEST__BODY_OFFER, 0, &offer));
+}
+
+int request_put(struct c4p_client *client, uint64_t offer, const uint8_t *hash, uint64_t offset,
+                const void *data, size_t size, bool last)
+{
+    C4p__BlobPut put = C4P__BLOB_PUT__INIT;
+    struct request *request;
+
+    if (client->link != LINK_UP) {
+        errno = ENOTCONN;
+        return -1;
+    }
+    put.hash = (ProtobufCBinaryData){BUNDLE_HASH_SIZE, (uint8_t *)(uintptr_t)hash};
+    put.offset = offset;
+    put.data = (ProtobufCBinaryData){size, (uint8_t *)(uintptr_t)data};
+    put.last = last;
+    request = request_make(client, C4P__REQUEST__BODY_BLOB_PUT, 0, &put);
+    if (request == NULL)
+        return -1;
+    request->offer = offer;
+    return 0;
 }
