@@ -44,6 +44,20 @@ bool bundle_entry_same(const struct bundle_entry *entry, const struct stat *stat
            status->st_mtim.tv_nsec == entry->changed.tv_nsec;
 }
 
+bool c4p_bundle_stale(const struct c4p_bundle *bundle)
+{
+    for (size_t i = 0; i < bundle->count; i++) {
+        struct stat status;
+        int fd = bundle_entry_open(bundle, &bundle->entries[i], &status);
+
+        if (fd >= 0)
+            close(fd);
+        if (fd < 0 || !bundle_entry_same(&bundle->entries[i], &status))
+            return true;
+    }
+    return false;
+}
+
 /* ---- reading ---- */
 
 /* Read what is there now: -1 with errno, EAGAIN if it changed meanwhile. The beginning stays in

@@ -113,6 +113,8 @@ C4P_API int c4p_bundle_add_python(struct c4p_bundle *bundle, const char *path,
                                   char error[C4P_ERROR_SIZE]);
 /* Read all of them. Again: read them again. */
 C4P_API int c4p_bundle_seal(struct c4p_bundle *bundle, char error[C4P_ERROR_SIZE]);
+/* Is any of its files another one than when it was read? */
+C4P_API bool c4p_bundle_stale(const struct c4p_bundle *bundle);
 C4P_API size_t c4p_bundle_files(const struct c4p_bundle *bundle);
 /* Of an offer: bytes that the daemon has got, and that it had not. */
 C4P_API void c4p_bundle_progress(const struct c4p_bundle *bundle, uint64_t *sent, uint64_t *total);

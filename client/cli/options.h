@@ -11,6 +11,7 @@
 
 #define EXIT_USAGE 2
 #define OPTIONS_MAX_ENV 256
+#define OPTIONS_MAX_INCLUDES 256
 
 /* What was asked for: of all commands, as each uses a few. */
 struct options {
@@ -25,6 +26,9 @@ struct options {
     const char *env[OPTIONS_MAX_ENV];
     size_t envs;
     const char *cwd;
+    const char *include[OPTIONS_MAX_INCLUDES];
+    size_t includes;
+    bool no_bundle;
     const char *log_level;
     const char *name;
     int32_t priority;

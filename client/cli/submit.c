@@ -12,8 +12,10 @@
 #include "client/cli/command.h"
 #include "client/cli/commands.h"
 #include "client/cli/console.h"
+#include "client/cli/luggage.h"
 
-static struct c4p_job job_of(const struct options *options, const struct command *command)
+static struct c4p_job job_of(const struct options *options, const struct command *command,
+                             const struct c4p_bundle *bundle)
 {
     return (struct c4p_job){
         .argv = (const char *const *)command->argv,
@@ -26,6 +28,7 @@ static struct c4p_job job_of(const struct options *options, const struct command
         .time_limit_ms = options->time_limit_ms,
         .follow = !options->detach,
         .input = !options->detach,
+        .bundle = bundle,
     };
 }
 
@@ -142,6 +145,26 @@ static int detach(struct c4p_client *client, const struct c4p_job *job,
     return ask_print_json(&json);
 }
 
+/* Its files first, then the job. */
+static int submit(struct c4p_client *client, const struct options *options,
+                  const struct command *command)
+{
+    struct c4p_bundle *bundle = NULL;
+    int rc = luggage_pack(options, command, c4p_cluster(client), &bundle);
+
+    if (rc == 0 && bundle != NULL)
+        rc = luggage_send(client, bundle);
+    if (rc == 0) {
+        struct c4p_job job = job_of(options, command, bundle);
+
+        rc = (options->detach ? detach : follow)(client, &job, options);
+    } else {
+        c4p_close(client);
+    }
+    c4p_bundle_free(bundle);
+    return rc;
+}
+
 int submit_main(const struct options *options)
 {
     struct command command;
@@ -149,12 +172,8 @@ int submit_main(const struct options *options)
 
     if (rc == 0) {
         struct c4p_client *client = ask_attach(options);
-        struct c4p_job job = job_of(options, &command);
 
-        if (client == NULL)
-            rc = 1;
-        else
-            rc = (options->detach ? detach : follow)(client, &job, options);
+        rc = client == NULL ? 1 : submit(client, options, &command);
     }
     command_free(&command);
     return rc;

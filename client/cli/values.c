@@ -113,6 +113,18 @@ int set_env(struct options *options, const struct option_row *row, const char *t
     return 0;
 }
 
+int set_include(struct options *options, const struct option_row *row, const char *typed,
+                const char *value)
+{
+    (void)row;
+    if (*value == '\0')
+        return usage_error(typed, "the path is empty (give a file or a directory)");
+    if (options->includes == OPTIONS_MAX_INCLUDES)
+        return usage_error(typed, "more than %d paths (give directories)", OPTIONS_MAX_INCLUDES);
+    options->include[options->includes++] = value;
+    return 0;
+}
+
 int set_log_level(struct options *options, const struct option_row *row, const char *typed,
                   const char *value)
 {

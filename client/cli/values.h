@@ -11,7 +11,7 @@ typedef int option_setter(struct options *options, const struct option_row *row,
 
 option_setter set_flag; /* the bool at row->member is true */
 option_setter set_text; /* the string at row->member is what was typed */
-option_setter set_pes, set_nodes, set_segment_size, set_env, set_log_level, set_name, set_priority,
-    set_time_limit, set_timeout, set_last, set_tail;
+option_setter set_pes, set_nodes, set_segment_size, set_env, set_include, set_log_level, set_name,
+    set_priority, set_time_limit, set_timeout, set_last, set_tail;
 
 #endif

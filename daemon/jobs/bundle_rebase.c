@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/jobs/bundle_internal.h"
+#include "proto/path.h"
 
 struct place {
     const struct manifest *manifest;
@@ -17,47 +18,6 @@ struct place {
 };
 
 /* ---- paths ---- */
-
-/* "." and ".." taken out by words, as a shell does. `text` has a '/' in front. False: too long. */
-static bool path_tidy(const char *base, const char *text, size_t length, char path[PATH_MAX])
-{
-    char whole[2 * PATH_MAX], *word, *rest = whole;
-    size_t used = 0;
-    bool absolute = length > 0 && text[0] == '/';
-
-    if (length >= PATH_MAX || snprintf(whole, sizeof(whole), "%s/%.*s", absolute ? "" : base,
-                                       (int)length, text) >= (int)sizeof(whole))
-        return false;
-    path[0] = '\0';
-    while ((word = strsep(&rest, "/")) != NULL) {
-        if (*word == '\0' || strcmp(word, ".") == 0)
-            continue;
-        if (strcmp(word, "..") == 0) {
-            while (used > 0 && path[--used] != '/')
-                continue;
-            path[used] = '\0';
-            continue;
-        }
-        if (used + strlen(word) + 2 > PATH_MAX)
-            return false;
-        used += (size_t)snprintf(path + used, PATH_MAX - used, "/%s", word);
-    }
-    if (used == 0)
-        memcpy(path, "/", 2);
-    return true;
-}
-
-/* What of a tidy path lies below the root; NULL: it is elsewhere. */
-static const char *path_below(const struct manifest *manifest, const char *path)
-{
-    size_t length = strlen(manifest->root);
-
-    if (strncmp(path, manifest->root, length) != 0)
-        return NULL;
-    if (path[length] == '\0')
-        return path + length;
-    return path[length] == '/' ? path + length + 1 : NULL;
-}
 
 static char *path_move(const struct place *place, const char *below)
 {
@@ -92,7 +52,7 @@ static int argument_rebase(const struct place *place, ProtobufCBinaryData *argum
     if (!absolute && (!place->cwd_outside || argument->len == 0 || text[0] == '-'))
         return 0;
     if (!path_tidy(place->cwd, text, argument->len, path) ||
-        (below = path_below(place->manifest, path)) == NULL)
+        (below = path_below(place->manifest->root, path)) == NULL)
         return 0;
     if ((strict || !absolute) && !manifest_has(place->manifest, below, strlen(below)))
         return 0;
@@ -105,7 +65,7 @@ static int cwd_rebase(struct place *place, C4p__Submit *submit)
 
     if (!path_tidy("", (const char *)submit->cwd.data, submit->cwd.len, place->cwd))
         return -1;
-    below = path_below(place->manifest, place->cwd);
+    below = path_below(place->manifest->root, place->cwd);
     place->cwd_outside = below == NULL;
     return bytes_replace(&submit->cwd, path_move(place, below != NULL ? below : ""));
 }
@@ -124,7 +84,7 @@ static char *list_rebase(const struct place *place, const char *list, size_t len
         int rc;
 
         if (size > 0 && *list == '/' && path_tidy("", list, size, path))
-            below = path_below(place->manifest, path);
+            below = path_below(place->manifest->root, path);
         if (below != NULL)
             rc = asprintf(&longer, "%s%s%s%s%s", result, place->directory,
                           *below != '\0' ? "/" : "", below, colon != NULL ? ":" : "");
