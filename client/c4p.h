@@ -290,6 +290,9 @@ struct c4p_daemon_status {
     uint64_t refused, rss;
     bool draining;
     const char *const *troubles; /* sentences, ends with NULL */
+    const char *cluster;         /* its name; empty: the daemon is alone, and the rest is 0 */
+    uint32_t nodes, nodes_lost;  /* that are reached, this one among them; and that are not */
+    uint32_t cluster_pes, cluster_pes_free; /* of those that are reached */
 };
 
 struct c4p_event {

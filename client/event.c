@@ -232,6 +232,11 @@ static bool status_fill(struct c4p_client *client, struct c4p_event *event,
         .refused = status->refused,
         .rss = status->rss,
         .draining = status->draining,
+        .cluster = status->cluster,
+        .nodes = status->nodes,
+        .nodes_lost = status->nodes_lost,
+        .cluster_pes = status->cluster_pes,
+        .cluster_pes_free = status->cluster_pes_free,
     };
     if (!scratch_take(client, &scratch, status->n_troubles + 1, status->state_dir.len + 1))
         return false;

@@ -101,6 +101,11 @@ void describe_status(struct json *json, const struct c4p_daemon_status *status)
     json_number(json, "refused", (int64_t)status->refused);
     json_number(json, "rss", (int64_t)status->rss);
     json_boolean(json, "draining", status->draining);
+    json_text(json, "cluster", status->cluster);
+    json_number(json, "nodes", status->nodes);
+    json_number(json, "nodes_lost", status->nodes_lost);
+    json_number(json, "cluster_pes", status->cluster_pes);
+    json_number(json, "cluster_pes_free", status->cluster_pes_free);
     json_array_begin(json, "troubles");
     for (const char *const *trouble = status->troubles; *trouble != NULL; trouble++)
         json_text(json, NULL, *trouble);

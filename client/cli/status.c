@@ -11,6 +11,20 @@
 #include "client/cli/duration.h"
 #include "proto/table.h"
 
+static void cluster_add(struct table *table, const struct c4p_daemon_status *status)
+{
+    char lost[40] = "";
+
+    if (status->cluster[0] == '\0')
+        return;
+    if (status->nodes_lost > 0)
+        snprintf(lost, sizeof(lost), ", %u lost", status->nodes_lost);
+    table_add(table, "cluster");
+    table_add_format(table, "%s: %u node%s%s, %u of %u PEs free", status->cluster, status->nodes,
+                     status->nodes == 1 ? "" : "s", lost, status->cluster_pes_free,
+                     status->cluster_pes);
+}
+
 static void rows_add(struct table *table, const struct c4p_daemon_status *status)
 {
     uint64_t now = ask_time_of_day();
@@ -34,6 +48,7 @@ static void rows_add(struct table *table, const struct c4p_daemon_status *status
     table_add_format(table, "%" PRIu64 " requests", status->refused);
     table_add(table, "memory");
     table_add_format(table, "%.1f MiB", (double)status->rss / (1 << 20));
+    cluster_add(table, status);
     for (const char *const *trouble = status->troubles; *trouble != NULL; trouble++) {
         table_add(table, "trouble");
         table_add(table, *trouble);

@@ -51,14 +51,16 @@ static PyObject *describe_job(const struct c4p_job_info *info)
 
 static PyObject *describe_status(const struct c4p_daemon_status *status)
 {
-    return Py_BuildValue("{sNsNsNsIsKsIsIsIsIsIsIsIsKsKsNsN}", "version", text_of(status->version),
-                         "host", text_of(status->host), "state_dir", text_of(status->state_dir),
-                         "pid", status->pid, "started", COUNT(status->started), "pes", status->pes,
-                         "pes_used", status->pes_used, "queued", status->queued, "running",
-                         status->running, "sessions", status->sessions, "clients", status->clients,
-                         "max_clients", status->max_clients, "refused", COUNT(status->refused),
-                         "rss", COUNT(status->rss), "draining", PyBool_FromLong(status->draining),
-                         "troubles", texts_of(status->troubles));
+    return Py_BuildValue(
+        "{sNsNsNsIsKsIsIsIsIsIsIsIsKsKsNsNsNsIsIsIsI}", "version", text_of(status->version), "host",
+        text_of(status->host), "state_dir", text_of(status->state_dir), "pid", status->pid,
+        "started", COUNT(status->started), "pes", status->pes, "pes_used", status->pes_used,
+        "queued", status->queued, "running", status->running, "sessions", status->sessions,
+        "clients", status->clients, "max_clients", status->max_clients, "refused",
+        COUNT(status->refused), "rss", COUNT(status->rss), "draining",
+        PyBool_FromLong(status->draining), "troubles", texts_of(status->troubles), "cluster",
+        text_of(status->cluster), "nodes", status->nodes, "nodes_lost", status->nodes_lost,
+        "cluster_pes", status->cluster_pes, "cluster_pes_free", status->cluster_pes_free);
 }
 
 /* What each kind is called and has: what follows kind, request and job. */

@@ -169,6 +169,11 @@ static void the_status_says_all_it_has(void **state)
     status.pes = 4;
     status.max_clients = 200;
     status.draining = true;
+    status.cluster = "lab";
+    status.nodes = 3;
+    status.nodes_lost = 1;
+    status.cluster_pes = 12;
+    status.cluster_pes_free = 5;
     fake_send(&fake, 2, C4P__EVENT__BODY_DAEMON_STATUS, &status);
     event_expect(client, &event, C4P_EVENT_STATUS, 2);
     assert_string_equal(event.status->version, "0.1");
@@ -177,6 +182,9 @@ static void the_status_says_all_it_has(void **state)
     assert_null(event.status->troubles[2]);
     assert_true(event.status->pes == 4 && event.status->max_clients == 200);
     assert_true(event.status->draining);
+    assert_string_equal(event.status->cluster, "lab");
+    assert_true(event.status->nodes == 3 && event.status->nodes_lost == 1);
+    assert_true(event.status->cluster_pes == 12 && event.status->cluster_pes_free == 5);
     c4p_close(client);
     fake_end(&fake);
 }

@@ -351,10 +351,17 @@ static void what_is_told_of_jobs_has_the_bytes_of_its_specification(void **state
     status.n_troubles = 1;
     status.troubles = troubles;
     status.draining = true;
+    status.cluster = "c";
+    status.nodes = 15;
+    status.nodes_lost = 16;
+    status.cluster_pes = 17;
+    status.cluster_pes_free = 18;
     assert_event(7, C4P__EVENT__BODY_DAEMON_STATUS, &status,
-                 (struct golden)GOLDEN("\x08\x07\x62\x25\x0a\x01v\x12\x01h\x18\x03\x20\x04\x2a\x01/"
+                 (struct golden)GOLDEN("\x08\x07\x62\x35\x0a\x01v\x12\x01h\x18\x03\x20\x04\x2a\x01/"
                                        "\x30\x06\x38\x07\x40\x08\x48\x09\x50\x0a\x58\x0b\x60\x0c"
-                                       "\x68\x0d\x70\x0e\x7a\x01x\x80\x01\x01"));
+                                       "\x68\x0d\x70\x0e\x7a\x01x\x80\x01\x01"
+                                       "\x8a\x01\x01"
+                                       "c\x90\x01\x0f\x98\x01\x10\xa0\x01\x11\xa8\x01\x12"));
 }
 
 static void packets_of_the_door_have_the_bytes_of_their_specification(void **state)
