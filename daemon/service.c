@@ -13,6 +13,7 @@
 
 #include <utlist.h>
 
+#include "daemon/cluster/post.h"
 #include "daemon/control/attach.h"
 #include "daemon/control/control.h"
 #include "daemon/control/server.h"
@@ -152,6 +153,13 @@ static void serve_left(void *context, struct control_peer *peer)
     service_changed(service);
 }
 
+static bool serve_cluster(void *context)
+{
+    struct service *service = context;
+
+    return service->settings.jobs.post != NULL && post_self(service->settings.jobs.post) != NULL;
+}
+
 static int serve_send(void *context, const void *identity, size_t identity_size, const void *data,
                       size_t size)
 {
@@ -276,6 +284,7 @@ static int control_open(struct service *service, const char *address)
         .left = serve_left,
         .send = serve_send,
         .lost = serve_lost,
+        .cluster = serve_cluster,
         .context = service,
     };
     const struct attach_listener door = {
@@ -305,13 +314,22 @@ static struct bundles_settings bundles_settings(const struct service *service)
     };
 }
 
+/* To the jobs. */
+static void supplies_give(struct service *service)
+{
+    service->settings.jobs.bundles = supplies_bundles(service->supplies);
+    service->settings.jobs.probes = supplies_probes(service->supplies);
+    service->settings.jobs.provisions = supplies_provisions(service->supplies);
+}
+
 static int supplies_open(struct service *service, char error[SERVICE_ERROR_SIZE])
 {
     const struct bundles_settings settings = bundles_settings(service);
 
     if (settings.state_dir == NULL)
         return 0;
-    service->supplies = supplies_create(service->place->base, &settings, error);
+    service->supplies =
+        supplies_create(service->place, &settings, service->settings.jobs.post, error);
     return service->supplies != NULL ? 0 : -1;
 }
 
@@ -331,7 +349,7 @@ static int jobs_open(struct service *service, enum store_open_result *result,
 
     if (supplies_open(service, error) != 0)
         return -1;
-    service->settings.jobs.bundles = supplies_bundles(service->supplies);
+    supplies_give(service);
     service->jobs = jobs_create(service->place, &service->settings.jobs, &listener, result, error);
     if (service->jobs == NULL)
         return -1;
@@ -464,7 +482,7 @@ void service_configure(struct service *service, const struct service_settings *s
 
     service->settings = *settings;
     service->settings.jobs.state_dir = state_dir;
-    service->settings.jobs.bundles = supplies_bundles(service->supplies);
+    supplies_give(service);
     bundles = bundles_settings(service);
     if (service->supplies != NULL)
         supplies_configure(service->supplies, &bundles);

@@ -37,7 +37,6 @@ struct control {
     uint64_t incarnation;
     const char *host;
     uint32_t max_clients;
-    bool cluster;
     struct control_peer *peers;
     uint64_t refused;
     struct identity gone[GONE_LIMIT]; /* a ring; size 0: free */
@@ -75,11 +74,6 @@ void control_destroy(struct control *control)
 void control_set_limit(struct control *control, uint32_t max_clients)
 {
     control->max_clients = max_clients;
-}
-
-void control_set_cluster(struct control *control, bool cluster)
-{
-    control->cluster = cluster;
 }
 
 uint64_t control_refused(const struct control *control)
@@ -289,7 +283,8 @@ static int hello_handle(struct control *control, struct control_peer *peer,
     }
     welcome.incarnation = control->incarnation;
     welcome.host = (char *)(uintptr_t)control->host;
-    welcome.cluster = control->cluster;
+    welcome.cluster =
+        control->service.cluster != NULL && control->service.cluster(control->service.context);
     control_answer(control, peer, request->id, C4P__EVENT__BODY_WELCOME, &welcome);
     return 0;
 }

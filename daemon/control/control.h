@@ -38,6 +38,8 @@ struct control_service {
     /* A client is welcome; -1: there is no room for it (with a sentence). And it is gone. */
     int (*greeted)(void *context, struct control_peer *peer, char reason[CONTROL_REASON_SIZE]);
     void (*left)(void *context, struct control_peer *peer);
+    /* Are there other hosts? Told to clients when they come. NULL: never. */
+    bool (*cluster)(void *context);
     /* Send a frame: 0, or -1 with errno: EAGAIN if the client does not read. */
     int (*send)(void *context, const void *identity, size_t identity_size, const void *data,
                 size_t size);
@@ -51,8 +53,6 @@ struct control *control_create(const struct control_service *service, uint64_t i
                                const char *host, uint32_t max_clients);
 void control_destroy(struct control *control);
 void control_set_limit(struct control *control, uint32_t max_clients);
-/* Whether there are other hosts: told to clients when they come. */
-void control_set_cluster(struct control *control, bool cluster);
 
 /* Why a request cannot be served: writes the sentence, returns -1. */
 int control_refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)

@@ -496,12 +496,14 @@ bool jobs_idle(const struct jobs *jobs)
 
 void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings)
 {
-    const char *state_dir = jobs->settings.state_dir;
-    struct bundles *bundles = jobs->settings.bundles;
+    const struct jobs_settings before = jobs->settings;
 
     jobs->settings = *settings;
-    jobs->settings.state_dir = state_dir;
-    jobs->settings.bundles = bundles;
+    jobs->settings.state_dir = before.state_dir;
+    jobs->settings.post = before.post;
+    jobs->settings.bundles = before.bundles;
+    jobs->settings.probes = before.probes;
+    jobs->settings.provisions = before.provisions;
     placing_resize(jobs->placing, settings->slots);
     history_trim(jobs);
     turn_soon(jobs);

@@ -28,17 +28,21 @@
 
 struct jobs;
 struct post;
+struct probes;
+struct provisions;
 
 struct jobs_settings {
     const char *state_dir; /* NULL: nothing lasts */
     /* Other nodes, borrowed; NULL: there never are any. And the files that jobs bring along there. */
     struct post *post;
     struct bundles *bundles;
-    uint32_t slots;        /* PEs; 0: no limit */
-    uint64_t output_limit; /* bytes of output kept of a job */
-    uint32_t queue_limit;  /* jobs that may wait */
-    uint32_t keep;         /* ended jobs that are remembered */
-    uint64_t keep_ms;      /* ... and for how long; 0: as long as `keep` allows */
+    struct probes *probes;         /* NULL without `post` */
+    struct provisions *provisions; /* as well */
+    uint32_t slots;                /* PEs; 0: no limit */
+    uint64_t output_limit;         /* bytes of output kept of a job */
+    uint32_t queue_limit;          /* jobs that may wait */
+    uint32_t keep;                 /* ended jobs that are remembered */
+    uint64_t keep_ms;              /* ... and for how long; 0: as long as `keep` allows */
 };
 
 /* Who is told. None of it may destroy the jobs. */
