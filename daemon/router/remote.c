@@ -209,7 +209,8 @@ enum stream_answer router_remotes_begin(struct router_remotes *remotes, uint32_t
     struct remote_place *place = place_find(remotes, endpoint);
     uint64_t offset;
 
-    if (place == NULL || envelope->source != endpoint || !allowed[envelope->kind])
+    if (place == NULL || envelope->source != endpoint || !allowed[envelope->kind] ||
+        (envelope->flags & C4P_MULTICAST))
         return STREAM_REFUSE;
     if (target_slot(segment, envelope->target) == segment->geometry.slots &&
         !goes_elsewhere(remotes, envelope))

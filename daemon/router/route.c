@@ -121,9 +121,7 @@ bool route_local(struct router *router, uint64_t offset)
 
 static bool elsewhere_reaches(void *context, const struct c4p_envelope *envelope)
 {
-    enum route_kind kind = route_find(context, envelope).kind;
-
-    return kind == ROUTE_NODE || kind == ROUTE_TOGETHER;
+    return route_find(context, envelope).kind == ROUTE_NODE;
 }
 
 /* Of a client that does not map the segment: it is in our region, and was checked. */
