@@ -51,7 +51,7 @@ struct c4p_tail {
     uint8_t target;              /* 42 enum tail_target */
     uint8_t ndims;               /* 43 of TARGET_ELEMENT */
     int32_t index[C4P_MAX_DIMS]; /* 44 */
-    uint32_t reserved;           /* 68 zero */
+    uint32_t source;             /* 68 the PE that made it: who is asked for classes */
 };
 
 #define C4P_TAIL_SIZE 72
@@ -65,10 +65,10 @@ static inline bool tail_read(const uint8_t *body, uint64_t size, uint32_t pes,
         return false;
     memcpy(tail, body + size - C4P_TAIL_SIZE, C4P_TAIL_SIZE);
     if (tail->placement > PLACE_BLOCK || tail->operation >= OP_COUNT ||
-        tail->target >= TARGET_COUNT || tail->ndims > C4P_MAX_DIMS || tail->reserved != 0)
+        tail->target >= TARGET_COUNT || tail->ndims > C4P_MAX_DIMS)
         return false;
     if (tail->count == 0 || tail->count > tail->total || tail->origin >= pes ||
-        (tail->placement == PLACE_EACH && tail->total != pes))
+        tail->source >= pes || (tail->placement == PLACE_EACH && tail->total != pes))
         return false;
     return tail->target != TARGET_METHOD || (tail->owner < pes && tail->pes <= pes - tail->owner);
 }

@@ -453,6 +453,11 @@ static int nodes_make(struct job *job, const struct job_request *request,
     span_deal(job->nodes, count, request->pes);
     for (uint32_t i = 0; i < count; i++) {
         snprintf(job->nodes[i].name, NODE_NAME_MAX + 1, "%s", job->place.host);
+        if (count > 1) { /* they are all in this process */
+            job->nodes[i].key = *plane_key(job->place.plane);
+            snprintf(job->nodes[i].data, NODE_ADDRESS_MAX + 1, "%s",
+                     plane_address(job->place.plane));
+        }
     }
     return 0;
 }

@@ -42,7 +42,7 @@ struct letters {
     struct courier courier;
     struct node_key to;
     uint64_t job, attempt;
-    bool home; /* we are the home */
+    bool home;           /* we are the home */
     struct letter *kept; /* not acknowledged, in order */
     uint64_t written, read;
     uint64_t taken;    /* bytes of output that we have put away */

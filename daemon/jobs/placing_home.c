@@ -289,8 +289,8 @@ void placing_try(struct placing *placing, const struct placing_request *request)
         return;
     }
     placement->request = *request;
-    if (request->pes <= ledger_free(placing->ledger) || !placing->joined ||
-        placement->need_known || placing->host.need == NULL) {
+    if (request->pes <= ledger_free(placing->ledger) || !placing->joined || placement->need_known ||
+        placing->host.need == NULL) {
         try_begin(placing, placement);
         return;
     }

@@ -149,6 +149,7 @@ static void piece_pass(struct collectives *c, struct piece *piece, enum c4p_kind
         return;
     }
     like.kind = (uint8_t)kind;
+    like.source = C4P_ROUTER | c->self;
     if (piece->apart.size > 0)
         memcpy(body_of(c, offset), piece->apart.bytes, piece->apart.size);
     tail_write(body_of(c, offset), size, &piece->tail);

@@ -621,6 +621,7 @@ int message_decode_part(uint64_t offset, const struct c4p_envelope *envelope, st
                         PyObject **value)
 {
     uint64_t size = envelope->body_size;
+    struct c4p_envelope made = *envelope;
     PyObject *out[2] = {NULL, NULL};
     int rc;
 
@@ -630,7 +631,8 @@ int message_decode_part(uint64_t offset, const struct c4p_envelope *envelope, st
         return -1;
     }
     rc = args_decode(block_body(offset), size - C4P_TAIL_SIZE, envelope->args, false, NULL, out);
-    if (rc == 0 || !class_missing(offset, envelope))
+    made.source = tail->source;
+    if (rc == 0 || !class_missing(offset, &made))
         message_release(offset);
     *value = out[0];
     return rc;

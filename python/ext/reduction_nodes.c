@@ -67,6 +67,7 @@ int node_part_send(const struct collection *collection, uint32_t sequence, const
     struct c4p_tail tail = {.total = collection->total,
                             .count = reduction_share(collection),
                             .origin = rt.segment.geometry.first_pe,
+                            .source = rt.pe,
                             .placement = collection->placement,
                             .operation = (uint8_t)reducer->op};
 
