@@ -10,8 +10,8 @@
 
 #include <uthash.h>
 
-#include "daemon/jobs/jobs.h"
 #include "daemon/cluster/post.h"
+#include "daemon/jobs/jobs.h"
 #include "daemon/jobs/placing.h"
 #include "daemon/jobs/probe.h"
 #include "daemon/jobs/queue.h"
@@ -45,8 +45,8 @@ struct entry {
     bool back;                     /* it could not be prepared: it goes back into the queue ... */
     char back_reason[QUEUE_REASON_SIZE]; /* ... and this is why ... */
     int64_t back_at;                     /* ... to be tried again at */
-    C4p__Python *need;             /* what it needs elsewhere, when that is known */
-    struct probe *probe;           /* while that is found out */
+    C4p__Python *need;                   /* what it needs elsewhere, when that is known */
+    struct probe *probe;                 /* while that is found out */
 };
 
 struct jobs {

@@ -130,7 +130,7 @@ static int job_make(struct jobs *jobs, struct entry *entry, const C4p__Submit *s
 
 /* The request of a job, as it was submitted. NULL with a sentence, and whether that may change. */
 C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *later,
-                                 char error[STORE_ERROR_SIZE])
+                          char error[STORE_ERROR_SIZE])
 {
     size_t size;
     void *request = request_fetch(jobs, entry, &size, later, error);
