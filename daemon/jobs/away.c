@@ -219,7 +219,8 @@ static void on_load(void *context, uint32_t pes, uint32_t pes_free, uint32_t que
 {
     struct jobs *jobs = context;
 
-    post_set_load(jobs->settings.post, &(struct cluster_load){pes, pes_free, queued, draining});
+    cluster_set_load(post_cluster(jobs->settings.post),
+                     &(struct cluster_load){pes, pes_free, queued, draining});
 }
 
 void away_look(struct jobs *jobs)
