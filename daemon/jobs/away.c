@@ -9,7 +9,6 @@
 #include <utlist.h>
 
 #include "daemon/jobs/guests.h"
-#include "daemon/jobs/provision.h"
 #include "daemon/log.h"
 
 /* A question about Python that another node has asked. */
@@ -23,8 +22,6 @@ struct question {
 struct away {
     struct post *post; /* borrowed */
     struct guests *guests;
-    struct probes *probes;
-    struct provisions *provisions; /* NULL: no files travel */
     struct question *questions;
     bool joined;
     struct node_key self; /* then */
@@ -66,7 +63,7 @@ void away_need(void *context, uint64_t job)
     }
     submit = submit_fetch(jobs, entry, &later, error);
     if (submit != NULL) {
-        entry->probe = probe_need(jobs->away->probes, submit, on_need, entry);
+        entry->probe = probe_need(jobs->settings.probes, submit, on_need, entry);
         c4p__submit__free_unpacked(submit, NULL);
     }
     if (entry->probe == NULL)
@@ -92,7 +89,7 @@ void away_probe(void *context, uint64_t number, const C4p__Python *need)
     if (question != NULL) {
         question->jobs = jobs;
         question->number = number;
-        question->probe = probe_check(jobs->away->probes, need, on_checked, question);
+        question->probe = probe_check(jobs->settings.probes, need, on_checked, question);
     }
     if (question == NULL || question->probe == NULL) {
         /* It cannot be found out now; the preparation will see. */
@@ -159,7 +156,6 @@ static void on_message(void *context, const struct node_key *from, const C4p__Pe
 
     away_look(jobs);
     if (placing_message(jobs->placing, from, message) ||
-        (away->provisions != NULL && provisions_message(away->provisions, from, message)) ||
         guests_message(away->guests, from, message) ||
         !address_read(message, &job, &attempt, &answer))
         return;
@@ -191,8 +187,6 @@ static void on_down(void *context, const struct node_key *key, const char *why)
 
     placing_down(jobs->placing, key, why);
     guests_node_down(jobs->away->guests, key, why);
-    if (jobs->away->provisions != NULL)
-        provisions_down(jobs->away->provisions, key, why);
     DL_FOREACH(jobs->active, entry)
     {
         job_node_down(entry->job, key, why);
@@ -380,33 +374,15 @@ static const C4p__Peer__BodyCase bodies[] = {
     C4P__PEER__BODY_RESERVE,   C4P__PEER__BODY_RESERVED,    C4P__PEER__BODY_RELEASE,
     C4P__PEER__BODY_PREPARE,   C4P__PEER__BODY_PREPARED,    C4P__PEER__BODY_LAUNCH,
     C4P__PEER__BODY_ORDER,     C4P__PEER__BODY_REPORT,      C4P__PEER__BODY_GUEST_OUTPUT,
-    C4P__PEER__BODY_GUEST_ACK, C4P__PEER__BODY_GUEST_INPUT, C4P__PEER__BODY_FETCH_MANIFEST,
-    C4P__PEER__BODY_MANIFEST,  C4P__PEER__BODY_FETCH_BLOB,  C4P__PEER__BODY_BLOB_PART,
+    C4P__PEER__BODY_GUEST_ACK, C4P__PEER__BODY_GUEST_INPUT,
 };
-
-static int provisions_make(struct jobs *jobs, struct away *away)
-{
-    const struct provisions_settings settings = {
-        .base = jobs->place->base,
-        .bundles = jobs->settings.bundles,
-        .probes = away->probes,
-        .state_dir = jobs->settings.state_dir,
-        .send = on_send,
-        .context = jobs,
-    };
-
-    if (jobs->settings.bundles == NULL)
-        return 0;
-    away->provisions = provisions_create(&settings);
-    return away->provisions == NULL ? -1 : 0;
-}
 
 static int guests_make(struct jobs *jobs, struct away *away)
 {
     const struct guests_settings settings = {
         .place = jobs->place,
         .courier = {on_send, jobs},
-        .provisions = away->provisions,
+        .provisions = jobs->settings.provisions,
         .host = {on_self, on_hold, on_free, on_mark, on_guests_ended, jobs},
     };
 
@@ -425,8 +401,7 @@ int away_open(struct jobs *jobs)
     if (away == NULL)
         return -1;
     away->post = jobs->settings.post;
-    away->probes = probes_create(jobs->place, jobs->settings.bundles);
-    if (away->probes == NULL || provisions_make(jobs, away) != 0 || guests_make(jobs, away) != 0)
+    if (guests_make(jobs, away) != 0)
         return -1;
     for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++)
         post_handle(away->post, bodies[i], on_message, jobs);
@@ -443,10 +418,9 @@ void away_close(struct jobs *jobs)
     for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++)
         post_handle(away->post, bodies[i], NULL, NULL);
     guests_destroy(away->guests);
-    provisions_destroy(away->provisions);
-    probes_destroy(away->probes);
     DL_FOREACH_SAFE(away->questions, question, next)
     {
+        probe_cancel(question->probe);
         free(question);
     }
     free(away);

@@ -99,8 +99,8 @@ int turns_open(struct jobs *jobs)
         .placed = on_placed,
         .not_now = on_not_now,
         .changed = on_room_changed,
-        .need = jobs->settings.post != NULL ? away_need : NULL,
-        .probe = jobs->settings.post != NULL ? away_probe : NULL,
+        .need = jobs->settings.probes != NULL ? away_need : NULL,
+        .probe = jobs->settings.probes != NULL ? away_probe : NULL,
         .context = jobs,
     };
     uint64_t seed;
