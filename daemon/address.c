@@ -58,8 +58,7 @@ bool address_host_valid(const char *host)
         if (!isalnum((unsigned char)host[i]) && strchr("-._", host[i]) == NULL)
             return false;
     /* 10.0.0 and 999.1.1.1 are numbers that are wrong, not names. */
-    return host[0] != '-' && host[0] != '.' &&
-           !isdigit((unsigned char)host[size - 1] && strspn(host, "0123456789.") == size);
+    return host[0] != '-' && host[0] != '.' && strspn(host, "0123456789.") != size;
 }
 
 bool address_parse(const char *text, struct address *address)

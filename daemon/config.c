@@ -49,13 +49,19 @@ const struct config_row config_rows[CONFIG_KEYS] = {
                             SECOND, 3650 * DAY, true,
                             "how long a named session lives without a client"},
     [CONFIG_LISTEN] = {"cluster", "listen", "--listen", "ADDRESS", VALUE_ADDRESS, 0, 0, 0, false,
-                       "where a node of a cluster is reached by others", "0.0.0.0:7227"},
+                       "where a node of a cluster is reached by others"},
     [CONFIG_ADVERTISE] = {"cluster", "advertise", "--advertise", "HOST", VALUE_HOST, 0, 0, 0, true,
-                          "what it tells others to reach it at; auto: it finds out", VALUE_AUTO},
+                          "what it tells others to reach it at; auto: it finds out"},
     [CONFIG_DATA_LISTEN] = {"cluster", "data_listen", "--data-listen", "ADDRESS", VALUE_ADDRESS, 0,
                             0, 0, false,
-                            "the same for what programs send; auto: the next port of listen",
-                            VALUE_AUTO},
+                            "the same for what programs send; auto: the next port of listen"},
+};
+
+/* Defaults of those that are text. */
+static const char *const texts[CONFIG_KEYS] = {
+    [CONFIG_LISTEN] = "0.0.0.0:7227",
+    [CONFIG_ADVERTISE] = VALUE_AUTO,
+    [CONFIG_DATA_LISTEN] = VALUE_AUTO,
 };
 
 /* ---- values ---- */
@@ -77,16 +83,16 @@ void config_init(struct config *config, uint32_t cores)
     for (unsigned key = 0; key < CONFIG_KEYS; key++) {
         config->values[key].number = config_rows[key].otherwise;
         if (value_is_text(config_rows[key].type))
-            strcpy(config->values[key].text, config_rows[key].otherwise_text);
+            strcpy(config->values[key].text, texts[key]);
     }
     config->values[CONFIG_PES].number = cores;
 }
 
 /* "auto" is for those whose default it is. */
-static bool text_take(const struct config_row *row, const char *text, struct config_value *value)
+static bool text_take(enum config_key key, const char *text, struct config_value *value)
 {
-    if (!value_check(row->type, text) ||
-        (strcmp(text, VALUE_AUTO) == 0 && strcmp(row->otherwise_text, VALUE_AUTO) != 0))
+    if (!value_check(config_rows[key].type, text) ||
+        (strcmp(text, VALUE_AUTO) == 0 && strcmp(texts[key], VALUE_AUTO) != 0))
         return false;
     strcpy(value->text, text);
     return true;
@@ -98,7 +104,7 @@ int config_set(struct config *config, enum config_key key, const char *text,
     const struct config_row *row = &config_rows[key];
     char least[VALUE_TEXT_SIZE], most[VALUE_TEXT_SIZE];
 
-    if (!(value_is_text(row->type) ? text_take(row, text, &origin)
+    if (!(value_is_text(row->type) ? text_take(key, text, &origin)
                                    : value_parse(row->type, text, &origin.number))) {
         snprintf(error, CONFIG_ERROR_SIZE, "\"%.80s\" is not %s", text,
                  value_type_describe(row->type));
@@ -136,6 +142,14 @@ void config_format(const struct config *config, enum config_key key, char text[V
         strcpy(text, config->values[key].text);
     else
         value_format(config_rows[key].type, config->values[key].number, text);
+}
+
+void config_format_default(enum config_key key, char text[VALUE_TEXT_SIZE])
+{
+    if (value_is_text(config_rows[key].type))
+        strcpy(text, texts[key]);
+    else
+        value_format(config_rows[key].type, config_rows[key].otherwise, text);
 }
 
 bool config_same(const struct config *one, const struct config *other, enum config_key key)

@@ -44,7 +44,6 @@ struct config_row {
     uint64_t least, most; /* what is allowed */
     bool reloadable;      /* `c4pd reload` changes it */
     const char *help;
-    const char *otherwise_text; /* of those that are text */
 };
 
 extern const struct config_row config_rows[CONFIG_KEYS];
@@ -97,6 +96,8 @@ int config_load(struct config *config, const char *path, const struct config_giv
 /* $XDG_CONFIG_HOME/c4p/c4pd.conf, or the same under ~/.config. False: there is no home. */
 bool config_own_path(char path[PATH_MAX]);
 
+/* The default as text. */
+void config_format_default(enum config_key key, char text[VALUE_TEXT_SIZE]);
 bool config_same(const struct config *one, const struct config *other, enum config_key key);
 void config_format(const struct config *config, enum config_key key, char text[VALUE_TEXT_SIZE]);
 /* "default", "/home/me/.config/c4p/c4pd.conf:3", "command line" */

@@ -253,10 +253,7 @@ static void key_help(enum config_key key)
     const struct config_row *row = &config_rows[key];
     char text[256], value[VALUE_TEXT_SIZE];
 
-    if (value_is_text(row->type))
-        strcpy(value, row->otherwise_text);
-    else
-        value_format(row->type, row->otherwise, value);
+    config_format_default(key, value);
     snprintf(text, sizeof(text), "%s; default: %s", row->help,
              key == CONFIG_PES ? "one for each core" : value);
     help_line(row->option, row->value, text);

@@ -39,7 +39,7 @@ struct side {
 
 static struct event_base *base;
 
-static enum trust_role side_role(void *context, const struct node_key *key)
+static inline enum trust_role side_role(void *context, const struct node_key *key)
 {
     const struct side *side = context;
 
@@ -49,7 +49,7 @@ static enum trust_role side_role(void *context, const struct node_key *key)
     return ROLE_STRANGER;
 }
 
-static void side_set(struct side *side, const struct node_key *key, enum trust_role role)
+static inline void side_set(struct side *side, const struct node_key *key, enum trust_role role)
 {
     for (size_t i = 0; i < side->known_count; i++)
         if (key_equal(&side->known[i].key, key)) {
@@ -61,8 +61,8 @@ static void side_set(struct side *side, const struct node_key *key, enum trust_r
     side->known[side->known_count++].role = role;
 }
 
-static void side_received(void *context, const struct links_origin *origin,
-                          const C4p__Peer *message)
+static inline void side_received(void *context, const struct links_origin *origin,
+                                 const C4p__Peer *message)
 {
     struct side *side = context;
 
@@ -78,8 +78,8 @@ static void side_received(void *context, const struct links_origin *origin,
                             strlen(side->answer)) == 0);
 }
 
-static void side_user(void *context, const struct node_key *from, const void *identity,
-                      size_t identity_size, const void *data, size_t size)
+static inline void side_user(void *context, const struct node_key *from, const void *identity,
+                             size_t identity_size, const void *data, size_t size)
 {
     struct side *side = context;
 
@@ -88,7 +88,7 @@ static void side_user(void *context, const struct node_key *from, const void *id
     require(links_reply(side->links, identity, identity_size, data, size) == 0);
 }
 
-static void side_broke(void *context, const struct node_key *key)
+static inline void side_broke(void *context, const struct node_key *key)
 {
     struct side *side = context;
 
@@ -96,7 +96,7 @@ static void side_broke(void *context, const struct node_key *key)
     side->broke++;
 }
 
-static void side_refused(void *context, const struct node_key *key)
+static inline void side_refused(void *context, const struct node_key *key)
 {
     struct side *side = context;
 
@@ -104,7 +104,7 @@ static void side_refused(void *context, const struct node_key *key)
     side->refused++;
 }
 
-static void side_revoked(void *context, const struct node_key *key)
+static inline void side_revoked(void *context, const struct node_key *key)
 {
     struct side *side = context;
 
@@ -117,7 +117,7 @@ static const struct zap_rule side_rules[] = {
     {"data", 1u << ROLE_NODE},
 };
 
-static void side_links_open(struct side *side, const char *address)
+static inline void side_links_open(struct side *side, const char *address)
 {
     const struct links_settings settings = {
         .zmq = side->zmq,
@@ -134,7 +134,7 @@ static void side_links_open(struct side *side, const char *address)
         fail_msg("%s", error);
 }
 
-static void side_open(struct side *side)
+static inline void side_open(struct side *side)
 {
     char error[TRUST_ERROR_SIZE];
 
@@ -149,7 +149,7 @@ static void side_open(struct side *side)
     side_links_open(side, "tcp://127.0.0.1:*");
 }
 
-static void side_close(struct side *side)
+static inline void side_close(struct side *side)
 {
     links_destroy(side->links);
     zap_destroy(side->zap);
@@ -157,13 +157,13 @@ static void side_close(struct side *side)
 }
 
 /* Each knows the other's key. */
-static void sides_meet(struct side *one, struct side *other)
+static inline void sides_meet(struct side *one, struct side *other)
 {
     side_set(one, &other->identity.public_key, ROLE_NODE);
     side_set(other, &one->identity.public_key, ROLE_NODE);
 }
 
-static int side_probe(struct side *from, struct side *to, uint64_t number)
+static inline int side_probe(struct side *from, struct side *to, uint64_t number)
 {
     C4p__Peer message = C4P__PEER__INIT;
     C4p__Probe probe = C4P__PROBE__INIT;
@@ -182,7 +182,7 @@ static int side_probe(struct side *from, struct side *to, uint64_t number)
     }
 
 /* All that is under way has come: a message of another connection came after it. */
-static void side_settle(struct side *side)
+static inline void side_settle(struct side *side)
 {
     struct side other;
     unsigned before = side->received;
@@ -204,7 +204,7 @@ struct peer {
 };
 
 /* A DEALER with nothing set, and of its own key pair. */
-static void *peer_open(struct peer *peer, uint8_t secret[32])
+static inline void *peer_open(struct peer *peer, uint8_t secret[32])
 {
     const int linger = 0, timeout = 20;
 
@@ -216,8 +216,8 @@ static void *peer_open(struct peer *peer, uint8_t secret[32])
     return peer->socket;
 }
 
-static void peer_connect_curve(struct peer *peer, const struct side *side, enum trust_role role,
-                               struct side *known)
+static inline void peer_connect_curve(struct peer *peer, const struct side *side,
+                                      enum trust_role role, struct side *known)
 {
     uint8_t secret[32];
     void *socket = peer_open(peer, secret);
@@ -230,7 +230,7 @@ static void peer_connect_curve(struct peer *peer, const struct side *side, enum 
     require(zmq_connect(socket, links_address(side->links)) == 0);
 }
 
-static void peer_send(struct peer *peer, C4p__Peer__BodyCase body, void *message)
+static inline void peer_send(struct peer *peer, C4p__Peer__BodyCase body, void *message)
 {
     C4p__Peer envelope = C4P__PEER__INIT;
     uint8_t bytes[4096];
@@ -242,7 +242,7 @@ static void peer_send(struct peer *peer, C4p__Peer__BodyCase body, void *message
 }
 
 /* What comes back; the loop goes on meanwhile. */
-static size_t peer_await(struct peer *peer, char *text, size_t size)
+static inline size_t peer_await(struct peer *peer, char *text, size_t size)
 {
     int received = -1;
 
@@ -250,7 +250,7 @@ static size_t peer_await(struct peer *peer, char *text, size_t size)
     return (size_t)received;
 }
 
-static void peer_close(struct peer *peer)
+static inline void peer_close(struct peer *peer)
 {
     zmq_close(peer->socket);
     zmq_ctx_term(peer->zmq);
