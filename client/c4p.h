@@ -136,8 +136,8 @@ struct c4p_job {
     bool follow;            /* receive the job's events, losslessly */
     bool input;             /* standard input will come from here */
     bool tied;              /* cancel the job when this client goes */
+    uint32_t nodes;         /* of a private daemon: act as so many hosts; 0: as one */
     const struct c4p_bundle *bundle; /* its files, which were offered; NULL: none go along */
-    uint32_t nodes;                  /* of a private daemon: act as so many hosts; 0: as one */
 };
 
 /*

@@ -258,8 +258,8 @@ static void an_address_that_is_none_is_explained(void **state)
 
 static void a_job_is_submitted_with_all_it_has(void **state)
 {
-    const struct c4p_job job = {argv, environment, "/dir", 4,    77,   "name",
-                                -5,   9000,        true,   true, true, 3};
+    const struct c4p_job job = {argv, environment, "/dir", 4,    77, "name", -5,
+                                9000, true,        true,   true, 3,  NULL};
     struct fake fake;
     struct c4p_client *client;
     C4p__Request *request, *other;
