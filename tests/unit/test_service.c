@@ -71,7 +71,8 @@ static void daemon_run(const struct bench *bench, int ready)
         .session_ttl_ms = 60000,
         .version = "test",
     };
-    const struct service_listener listener = {on_nothing, on_nothing, on_nothing, on_nothing, NULL, NULL};
+    const struct service_listener listener = {on_nothing, on_nothing, on_nothing,
+                                              on_nothing, NULL,       NULL};
     struct job_place place = {.base = event_base_new(), .host = "here", .files = {1024, 1024}};
     const struct plane_settings plane = {.base = place.base};
     char address[128], path[128], error[SERVICE_ERROR_SIZE];
@@ -559,6 +560,92 @@ static void a_list_that_does_not_fit_into_one_message_comes_in_several(void **st
     bench_close(&bench);
 }
 
+/* A bundle of one file of so many bytes, which is gone when it is sealed. */
+static struct c4p_bundle *bundle_of(const struct bench *bench, size_t size)
+{
+    char error[C4P_ERROR_SIZE], path[128];
+    struct c4p_bundle *bundle = c4p_bundle_create(bench->directory, error);
+
+    snprintf(path, sizeof(path), "%s/content", bench->directory);
+    require(bundle != NULL && mknod(path, S_IFREG | 0600, 0) == 0);
+    require(truncate(path, (off_t)size) == 0);
+    require(c4p_bundle_add(bundle, "content", error) == 0 && c4p_bundle_seal(bundle, error) == 0);
+    return bundle;
+}
+
+static void content_remove(const struct bench *bench)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/content", bench->directory);
+    require(unlink(path) == 0);
+}
+
+static void a_job_finds_its_files_here_or_is_refused(void **state)
+{
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_bundle *bundle;
+    struct c4p_event event;
+    const char *argv[4];
+    struct c4p_job job;
+    uint64_t sent, total;
+    int64_t offer;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    bundle = bundle_of(&bench, 900000);
+    job = job_of(argv, "exit 0");
+    job.bundle = bundle;
+    assert_false(c4p_cluster(client));
+    assert_true(c4p_submit(client, &job) > 0);
+    assert_refused(client, "offer it again");
+    offer = c4p_offer(client, bundle);
+    event_await(client, C4P_EVENT_DONE, &event);
+    assert_int_equal(event.request, offer);
+    c4p_bundle_progress(bundle, &sent, &total);
+    assert_true(sent == 900000 && total == 900000);
+    content_remove(&bench); /* nothing is read that is there */
+    offer = c4p_offer(client, bundle);
+    event_await(client, C4P_EVENT_DONE, &event);
+    assert_int_equal(event.request, offer);
+    submitted(client, &job);
+    c4p_bundle_free(bundle);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
+static void a_file_that_changes_while_it_is_sent_or_finds_no_room_is_refused(void **state)
+{
+    struct bench bench;
+    struct c4p_client *client;
+    struct c4p_bundle *bundle;
+    struct c4p_event event;
+    int64_t offer;
+
+    (void)state;
+    bench_open(&bench);
+    client = attached(&bench);
+    bundle = bundle_of(&bench, 5);
+    content_remove(&bench);
+    offer = c4p_offer(client, bundle);
+    event_await(client, C4P_EVENT_REFUSED, &event);
+    assert_int_equal(event.request, offer);
+    assert_non_null(strstr(event.text, "content: "));
+    c4p_bundle_free(bundle);
+    bundle = bundle_of(&bench, 2 << 20);
+    offer = c4p_offer(client, bundle);
+    event_await(client, C4P_EVENT_REFUSED, &event);
+    assert_int_equal(event.request, offer);
+    assert_non_null(strstr(event.text, "bundle_limit"));
+    assert_true(c4p_status(client) > 0); /* it serves on */
+    event_await(client, C4P_EVENT_STATUS, &event);
+    c4p_bundle_free(bundle);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
 static void the_status_counts_what_there_is(void **state)
 {
     struct bench bench;
@@ -875,6 +962,8 @@ int main(void)
         watched_test(a_tied_job_ends_with_its_client_and_another_does_not),
         watched_test(a_job_is_found_by_the_beginning_of_its_id_or_its_name),
         watched_test(a_list_that_does_not_fit_into_one_message_comes_in_several),
+        watched_test(a_job_finds_its_files_here_or_is_refused),
+        watched_test(a_file_that_changes_while_it_is_sent_or_finds_no_room_is_refused),
         watched_test(the_status_counts_what_there_is),
         watched_test(a_named_session_is_shared_and_closed),
         watched_test(the_name_of_a_session_that_is_being_closed_is_free),

@@ -1,0 +1,144 @@
+"""A program's files go to the daemon with its job, and are there for as long as the job is."""
+
+import os
+import subprocess
+
+import pytest
+from harness import C4PD, wait_until
+
+HELLO = """
+import helper
+from c4py import charm
+def main(args):
+    print(helper.WORD)
+    exit()
+charm.start(main)
+"""
+
+# Stays until a file of this name is there.
+STAY = """
+import os, sys, time
+from c4py import charm
+def main(args):
+    while not os.path.exists(args[1]):
+        time.sleep(0.01)
+    exit()
+charm.start(main)
+"""
+
+
+@pytest.fixture
+def application(tmp_path):
+    """A directory with a program of two files, and data beside it."""
+    directory = tmp_path / "application"
+    (directory / "data").mkdir(parents=True)
+    (directory / "app.py").write_text(HELLO)
+    (directory / "helper.py").write_text("WORD = 'found'\n")
+    (directory / "data" / "table.txt").write_text("1 2 3\n")
+    return directory
+
+
+def blobs(daemon):
+    """What the daemon keeps: {content: inode}."""
+    found = {}
+    for path in (daemon.state_dir / "bundles" / "blobs").iterdir():
+        found[path.read_bytes()] = path.stat().st_ino
+    return found
+
+
+def test_what_is_included_is_kept_by_its_content_and_sent_once(start_daemon, application):
+    daemon = start_daemon()
+    for _ in range(2):
+        done = daemon.c4py("submit", "-n", 1, "--include", "data", "app.py", cwd=application)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
+    before = blobs(daemon)
+    texts = {path.read_bytes() for path in application.rglob("*.*")}
+    assert set(before) == texts
+    (application / "helper.py").write_text("WORD = 'another'\n")
+    done = daemon.c4py("submit", "-n", 1, "--include", "data", "app.py", cwd=application)
+    assert (done.returncode, done.stdout) == (0, "another\n")
+    after = blobs(daemon)
+    assert set(after) - set(before) == {b"WORD = 'another'\n"}
+    assert all(after[content] == inode for content, inode in before.items())
+
+
+def test_a_lone_daemon_gets_no_files_and_one_of_a_cluster_all_python(start_daemon, application,
+                                                                     no_leftovers):
+    daemon = start_daemon()
+    assert daemon.c4py("submit", "-n", 1, "app.py", cwd=application).stdout == "found\n"
+    assert blobs(daemon) == {}
+    daemon.stop()
+    state_dir = no_leftovers / "node"
+    subprocess.run([C4PD, "init", "--state-dir", state_dir, "--node", "a"], check=True,
+                   capture_output=True, timeout=30)
+    daemon = start_daemon(state_dir, options=["--listen", "127.0.0.1:0"])
+    done = daemon.c4py("submit", "-n", 1, "--no-bundle", "app.py", cwd=application)
+    assert done.stdout == "found\n", done.stderr
+    assert blobs(daemon) == {}
+    done = daemon.c4py("submit", "-n", 1, "app.py", cwd=application)
+    assert done.stdout == "found\n", done.stderr
+    assert set(blobs(daemon)) == {HELLO.encode(), b"WORD = 'found'\n"}
+
+
+def test_a_queued_job_finds_its_files_after_kill_9(start_daemon, application, tmp_path):
+    daemon = start_daemon(pes=1, options=["--bundle-limit", "1M"])
+    go = tmp_path / "go"
+    daemon.submit(STAY, args=[go])
+    large = application / "data" / "large"
+    large.write_bytes(b"a" * 700000)
+    done = daemon.c4py("submit", "--detach", "-n", 1, "--include", "data", "app.py",
+                       cwd=application)
+    assert done.returncode == 0, done.stderr
+    daemon.kill()
+    kept = blobs(daemon)
+    assert large.read_bytes() in kept
+    daemon.start()
+    daemon.wait_for(done.stdout.strip(), "completed")
+    assert blobs(daemon) == kept
+
+
+def test_what_a_queued_job_needs_stays_also_after_a_restart(start_daemon, application, tmp_path):
+    daemon = start_daemon(pes=1, options=["--bundle-limit", "1M"])
+    go = tmp_path / "go"
+    large = application / "data" / "large"
+
+    def submit(letter):
+        large.write_bytes(letter * 700000)
+        return daemon.c4py("submit", "--detach", "-n", 1, "--include", "data", "app.py",
+                           cwd=application)
+
+    # The first runs, and the second when the daemon is back: the one with files waits on.
+    stays = [daemon.submit(STAY, args=[go], options=["--priority", "5"]) for _ in range(2)]
+    daemon.wait_for(stays[0], "running")
+    waits = submit(b"a").stdout.strip()
+    refused = submit(b"b")
+    assert refused.returncode == 1
+    assert "bundle_limit" in refused.stderr
+    daemon.kill()
+    daemon.start()
+    daemon.wait_for(stays[1], "running")
+    assert daemon.job(waits)["state"] == "queued"
+    assert submit(b"b").returncode == 1
+    go.write_text("")
+    daemon.wait_for(waits, "completed")
+    assert wait_until(lambda: submit(b"b").returncode == 0)
+
+
+BAD_INPUT = {
+    "missing": (["--include", "nothing"], "--include: nothing: No such file or directory"),
+    "both": (["--include", "app.py", "--no-bundle"], "does not go together with --include"),
+    "apart": (["--include", "/etc/passwd"], "no directory in common but /"),
+    "empty": (["--include", ""], "--include: the path is empty"),
+    "pipe": (["--include", "data/pipe"], "is neither a file nor a directory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_what_cannot_go_along_is_said_before_anything_is_submitted(start_daemon, application, name):
+    options, sentence = BAD_INPUT[name]
+    daemon = start_daemon()
+    os.mkfifo(application / "data" / "pipe")
+    done = daemon.c4py("submit", *options, "app.py", cwd=application)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert daemon.jobs() == []
