@@ -116,6 +116,7 @@ CLI_SRC := $(wildcard client/cli/*.c)
 EXT_SRC := $(wildcard python/ext/*.c)
 CONTROL_SRC := $(wildcard python/control/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
+SIM_SRC := $(wildcard tests/sim/sim_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 PACKAGES := c4py charm4py charmrun
@@ -134,10 +135,11 @@ CLI_OBJ := $(call object,$(CLI_SRC))
 EXT_OBJ := $(call object,$(EXT_SRC))
 CONTROL_OBJ := $(call object,$(CONTROL_SRC))
 UNIT_OBJ := $(call object,$(wildcard tests/unit/*.c))
+SIM_OBJ := $(call object,$(wildcard tests/sim/*.c))
 FUZZ_OBJ := $(call object,$(wildcard tests/fuzz/*.c))
 BENCH_OBJ := $(call object,$(BENCH_SRC))
 ALL_OBJ := $(PB_OBJ) $(PROTO_OBJ) $(DAEMON_OBJ) $(CLIENT_OBJ) $(CLI_OBJ) $(EXT_OBJ) $(CONTROL_OBJ) $(UNIT_OBJ) \
-	$(FUZZ_OBJ) $(BENCH_OBJ)
+	$(FUZZ_OBJ) $(BENCH_OBJ) $(SIM_OBJ)
 
 PROTO_LIB := $(OUT)/lib/libc4p-proto.a
 DAEMON_LIB := $(OUT)/lib/libc4pd.a
@@ -148,10 +150,12 @@ EXT = $(OUT)/python/c4py/_c4py$(EXT_SUFFIX)
 CONTROL_EXT = $(OUT)/python/c4py/_control$(EXT_SUFFIX)
 PY_OUT := $(PY_SRC:%=$(OUT)/%)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(OUT)/tests/%)
+SIM_BIN := $(SIM_SRC:tests/sim/%.c=$(OUT)/tests/%)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/tests/%)
 BENCH_BIN := $(BENCH_SRC:tests/bench/%.c=$(OUT)/tests/%)
 # What several tests share, beside them.
 UNIT_SHARED := $(filter-out $(call object,$(UNIT_SRC)),$(UNIT_OBJ))
+SIM_SHARED := $(filter-out $(call object,$(SIM_SRC)),$(SIM_OBJ))
 FUZZ_SHARED := $(filter-out $(call object,$(FUZZ_SRC)),$(FUZZ_OBJ))
 
 # ---- building ----
@@ -252,10 +256,11 @@ $(OUT)/state/compiled: $(PY_OUT) $(OUT)/state/modules $(OUT)/state/python
 # C tests may link every module of the daemon and the client; an archive gives what they name.
 $(UNIT_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(UNIT_SHARED)
 $(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/fuzz/%.o $(FUZZ_SHARED)
+$(SIM_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/sim/%.o $(SIM_SHARED)
 $(BENCH_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/bench/%.o
 $(FUZZ_BIN): private TEST_LIBS := -fsanitize=fuzzer
 $(UNIT_BIN): private TEST_LIBS := -lcmocka
-$(UNIT_BIN) $(FUZZ_BIN) $(BENCH_BIN): $(DAEMON_LIB) $(CLIENT_LIB) $(OUT)/state/objects
+$(UNIT_BIN) $(SIM_BIN) $(FUZZ_BIN) $(BENCH_BIN): $(DAEMON_LIB) $(CLIENT_LIB) $(OUT)/state/objects
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(link) -pie $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
@@ -282,12 +287,20 @@ chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
 # Nothing to run is right when a pattern was given: it may be meant for other tests.
 narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
 
-.PHONY: test-unit test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run random-run
+.PHONY: test-unit test-sim test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run random-run
 test-unit: $(UNIT_BIN)
 	@mkdir -p $(RESULTS)
 	@echo "C tests$(VARIANT:%= under %):"
 	$(Q)$(PYTHON) tests/run_unit.py --limit $(TEST_LIMIT) --match '$(T)' --wrapper '$(ALONE)' \
 		--name $(STEP)unit --rerun '$(call again,$@)' --results $(RESULTS)/$(STEP)unit.json $^
+# The short form of each scenario; SEEDS=50 is the long one.
+SEEDS ?=
+test-sim: $(SIM_BIN)
+	@mkdir -p $(RESULTS)
+	@echo "Simulations$(VARIANT:%= under %):"
+	$(Q)$(PYTHON) tests/run_unit.py --limit $(if $(SEEDS),86400,600) --match '$(T)' \
+		--wrapper '$(ALONE)' --arguments '$(SEEDS:%=--seeds %)' --name $(STEP)sim \
+		--rerun '$(call again,$@)' --results $(RESULTS)/$(STEP)sim.json $^
 test-python: all
 	@echo "Python tests:"
 	$(Q)$(if $(wildcard tests/python/test_*.py),$(call pytest,python) $(call chosen,tests/python) \
@@ -421,7 +434,7 @@ demo: ## From nothing to a first run: deps, all, and words counted by chares on 
 		'  all tests:          make test        everything else: make help'
 
 # Every step runs, whatever became of the one before.
-TEST_STEPS := test-unit test-python test-cluster fuzz asan tsan
+TEST_STEPS := test-unit test-sim test-python test-cluster fuzz asan tsan
 test: ## All tests, with a summary; T=pattern narrows
 	+@$(run) deps-test
 	+@$(run) all

@@ -73,6 +73,7 @@ def main():
     parser.add_argument("--limit", type=float, default=120, help="seconds for each binary")
     parser.add_argument("--match", default="", help="only binaries whose name has this in it")
     parser.add_argument("--wrapper", default="", help="command that starts each binary")
+    parser.add_argument("--arguments", default="", help="what each binary is called with")
     parser.add_argument("--rerun", default="make test-unit", help="how to run this again")
     parser.add_argument("--name", default="unit", help="name of this step in the summary")
     parser.add_argument("--results", required=True, help="file for the counts")
@@ -85,7 +86,8 @@ def main():
         if options.match not in name:
             continue
         start = time.monotonic()
-        output, reason = run(shlex.split(options.wrapper) + [binary], options.limit)
+        output, reason = run(shlex.split(options.wrapper) + [binary]
+                             + shlex.split(options.arguments), options.limit)
         passed, failed = judge(output, reason)
         took = time.monotonic() - start
         total += passed
