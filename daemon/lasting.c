@@ -132,11 +132,14 @@ static struct node *node_make(struct lasting *daemon, char error[NODE_ERROR_SIZE
 
 static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *answer)
 {
-    (void)context;
-    (void)admin;
-    answer->refused =
-        (char *)(uintptr_t) "this node is alone, in no cluster (c4pd init founds one, "
-                            "c4pd join TOKEN joins one)";
+    const struct lasting *daemon = context;
+
+    if (daemon->node != NULL)
+        cluster_admin(node_cluster(daemon->node), admin, answer);
+    else
+        answer->refused =
+            (char *)(uintptr_t) "this node is alone, in no cluster (c4pd init founds one, "
+                                "c4pd join TOKEN joins one)";
 }
 
 /* ---- the end ---- */
@@ -254,18 +257,37 @@ static void config_take_over(struct lasting *daemon, const struct config *fresh)
     memcpy(daemon->config.path, fresh->path, sizeof(daemon->config.path));
 }
 
-/* The state directory may have become that of a node since the start. */
+/* The state directory belongs to this node no more. What runs may need the others. */
+static void node_end(struct lasting *daemon)
+{
+    char error[LASTING_REPORT_SIZE];
+
+    if (!service_is_idle(daemon->service)) {
+        log_write(LOG_WARNING, "cluster",
+                  "the state directory is not that of this node any more: c4pd reload when nothing "
+                  "runs, or c4pd restart, takes over what it is now");
+        return;
+    }
+    node_destroy(daemon->node);
+    daemon->node = NULL;
+    log_write(LOG_INFO, "cluster", "this daemon is no node of that cluster any more");
+    if (daemon->process.place.plane != NULL ||
+        process_make_plane(&daemon->process, NULL, error, sizeof(error)) == 0)
+        return;
+    log_write(LOG_ERROR, "c4pd", "%s: it cannot go on alone", error);
+    event_base_loopbreak(daemon->process.base);
+}
+
+/* The state directory may have become that of a node since the start, or of another one. */
 static void node_look(struct lasting *daemon)
 {
     char error[NODE_ERROR_SIZE];
 
+    if (daemon->node != NULL && !node_is_current(daemon->node))
+        node_end(daemon);
     if (daemon->node != NULL) {
         if (node_configure(daemon->node, &daemon->config, error) != 0)
             log_write(LOG_ERROR, "cluster", "%s", error);
-        if (!node_is_current(daemon->node))
-            log_write(LOG_WARNING, "cluster",
-                      "the state directory is not that of this node any more: c4pd restart takes "
-                      "over what it is now");
     } else if (trust_exists(daemon->directory.path)) {
         daemon->node = node_make(daemon, error);
         if (daemon->node == NULL)

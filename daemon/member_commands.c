@@ -40,43 +40,49 @@ static int sentence(const char *text, int code)
 
 /* ---- the daemon that runs ---- */
 
-/* Is it a node now? Of no cluster, it refuses the question. */
-static bool daemon_is_node(const struct options *options)
+/* Is it this node now; NULL: none? Alone, it refuses the question. */
+static bool daemon_is(const struct options *options, const struct node_key *key)
 {
-    C4p__AdminNodes question = C4P__ADMIN_NODES__INIT;
-    C4p__AdminAnswer *answer = ask(options->state_dir, C4P__ADMIN__BODY_NODES, &question);
-    bool is_node = answer != NULL && answer->refused[0] == '\0';
+    C4p__AdminTokens question = C4P__ADMIN_TOKENS__INIT;
+    C4p__AdminAnswer *answer = ask(options->state_dir, C4P__ADMIN__BODY_TOKENS, &question);
+    bool same = false;
 
+    if (answer != NULL && key == NULL)
+        same = answer->key.len == 0;
+    else if (answer != NULL)
+        same = answer->key.len == NODE_KEY_SIZE &&
+               memcmp(answer->key.data, key->bytes, NODE_KEY_SIZE) == 0;
     ask_free(answer);
-    return is_node;
+    return same;
 }
 
 /* Wait until it has looked again. False: it did not, or has ended. */
 static bool daemon_await(const struct options *options, const struct announcement *daemon,
-                         bool as_node)
+                         const struct node_key *key)
 {
     const int64_t deadline = clock_ms() + TAKE_UP_MS;
     struct pollfd end = {daemon->pidfd, POLLIN, 0};
 
-    while (daemon_is_node(options) != as_node)
+    while (!daemon_is(options, key))
         if (clock_ms() >= deadline || poll(&end, 1, TAKE_UP_STEP_MS) > 0)
             return false;
     return true;
 }
 
-/* The files are other ones: a daemon that runs takes them up. */
-static int daemon_tell(const struct options *options, bool as_node)
+/* The files are other ones, of the node with this key or (NULL) of none: a daemon that runs takes them
+ * up. */
+static int daemon_tell(const struct options *options, const struct node_key *key)
 {
     struct announcement daemon;
     bool done;
 
     if (!announcement_find(options->state_dir, &daemon)) {
-        if (as_node)
+        if (key != NULL)
             puts("the daemon of this host does not run: c4pd start");
         return EXIT_CODE_OK;
     }
     done = pidfd_send_signal(daemon.pidfd, SIGHUP, NULL, 0) == 0 &&
-           daemon_await(options, &daemon, as_node);
+           daemon_await(options, &daemon, key);
     close(daemon.pidfd);
     if (done)
         return EXIT_CODE_OK;
@@ -124,28 +130,38 @@ static int directory_make(const struct options *options)
     return sentence(error, result == STATE_DIR_REFUSED ? EXIT_CODE_REFUSED : EXIT_CODE_FAILED);
 }
 
+/* By its key. */
+static int founded_tell(const struct options *options)
+{
+    char error[TRUST_ERROR_SIZE];
+    struct trust *trust = trust_open(options->state_dir, error);
+    int code;
+
+    if (trust == NULL)
+        return sentence(error, EXIT_CODE_FAILED);
+    printf(
+        "the cluster %s is founded, and this node is %s (other hosts come in with: c4pd token)\n",
+        trust_identity(trust)->cluster_name, trust_identity(trust)->name);
+    fflush(stdout);
+    code = daemon_tell(options, &trust_identity(trust)->public_key);
+    trust_close(trust);
+    return code;
+}
+
 int init_main(const struct options *options)
 {
-    const char *cluster = options->name != NULL ? options->name : "c4p";
+    const char *cluster = options->name != NULL ? options->name : "c4p", *node = options->node;
     char error[TRUST_ERROR_SIZE], name[NODE_NAME_MAX + 1];
     int code;
 
-    if (options->node == NULL && host_name(name) != 0)
+    if (node == NULL && host_name(name) != 0)
         return EXIT_CODE_USAGE;
-    if (options->node != NULL)
-        snprintf(name, sizeof(name), "%s", options->node);
     code = directory_make(options);
     if (code != EXIT_CODE_OK)
         return code;
-    if (trust_init(options->state_dir, cluster, options->node != NULL ? options->node : name,
-                   error) != 0)
-        return sentence(error,
-                        trust_exists(options->state_dir) ? EXIT_CODE_REFUSED : EXIT_CODE_USAGE);
-    printf(
-        "the cluster %s is founded, and this node is %s (other hosts come in with: c4pd token)\n",
-        cluster, name);
-    fflush(stdout);
-    return daemon_tell(options, true);
+    if (trust_init(options->state_dir, cluster, node != NULL ? node : name, error) == 0)
+        return founded_tell(options);
+    return sentence(error, trust_exists(options->state_dir) ? EXIT_CODE_REFUSED : EXIT_CODE_USAGE);
 }
 
 /* What is wrong with what was typed is known before anybody is asked. */
@@ -186,9 +202,9 @@ int join_main(const struct options *options)
     if (enrol_join(&request, &identity, error) != 0)
         return join_failed(options, error);
     printf("%s is a node of the cluster %s\n", identity.name, identity.cluster_name);
-    sodium_memzero(&identity, sizeof(identity));
+    sodium_memzero(identity.secret_key, sizeof(identity.secret_key));
     fflush(stdout);
-    return daemon_tell(options, true);
+    return daemon_tell(options, &identity.public_key);
 }
 
 /* ---- leave ---- */
@@ -222,5 +238,5 @@ int leave_main(const struct options *options)
         return sentence(error, EXIT_CODE_FAILED);
     puts("this node belongs to no cluster any more");
     fflush(stdout);
-    return daemon_tell(options, false);
+    return daemon_tell(options, NULL);
 }

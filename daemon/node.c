@@ -170,14 +170,18 @@ bool node_is_current(const struct node *node)
 {
     struct trust *now;
     char error[TRUST_ERROR_SIZE];
-    bool same = false;
+    bool same;
 
     if (!trust_exists(node->settings.state_dir))
         return false;
     now = trust_open(node->settings.state_dir, error);
-    if (now != NULL)
-        same = key_equal(&trust_identity(now)->public_key,
-                         &cluster_identity(node->cluster)->public_key);
+    if (now == NULL) {
+        /* Nobody has left: something is wrong with the files, and what is in memory is right. */
+        log_write(LOG_ERROR, "cluster", "%s", error);
+        return true;
+    }
+    same =
+        key_equal(&trust_identity(now)->public_key, &cluster_identity(node->cluster)->public_key);
     trust_close(now);
     return same;
 }

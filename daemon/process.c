@@ -103,14 +103,14 @@ int process_make_plane(struct process *process, const struct plane_settings *set
 void process_drop_plane(struct process *process)
 {
     plane_destroy(process->place.plane);
-    process->place.plane = NULL;
+    process->place.plane = process->earlier;
+    process->earlier = NULL;
 }
 
 void process_close(struct process *process)
 {
     process_drop_plane(process);
-    plane_destroy(process->earlier);
-    process->earlier = NULL;
+    process_drop_plane(process); /* the earlier one */
     for (unsigned i = 0; i < process->used; i++)
         event_free(process->events[i]);
     process->used = 0;

@@ -38,6 +38,7 @@ int process_open(struct process *process, char *error, size_t size);
  * until process_close(). */
 int process_make_plane(struct process *process, const struct plane_settings *settings, char *error,
                        size_t size);
+/* ... and is the only one again when the other is dropped. No router of that is left by then. */
 void process_drop_plane(struct process *process);
 /* Frees the loop and its events; what else used the loop is gone by then. Also after a failure. */
 void process_close(struct process *process);

@@ -42,6 +42,9 @@ struct trust {
 /* Join into the set in memory: 1 news, 0 not, -1 with a sentence. */
 int trust_set_join(struct trust *trust, const struct enrolment *record, char *error);
 
+/* Lines of the files: into a trust_identity, and twice into a trust. */
+record_take trust_cluster_take, trust_enrolled_take, trust_tokens_take;
+
 int trust_store_enrolled(const struct trust *trust, char *error);
 int trust_store_tokens(const struct trust *trust, char *error);
 /* Identity, set and tokens. */

@@ -92,7 +92,7 @@ static bool name_take(char *name, const char *value)
     return true;
 }
 
-static const char *cluster_take(void *context, char *line)
+const char *trust_cluster_take(void *context, char *line)
 {
     struct trust_identity *identity = context;
     char *value = strchr(line, ' ');
@@ -115,7 +115,7 @@ static const char *cluster_take(void *context, char *line)
 static int cluster_read(const struct trust_place *place, struct trust_identity *identity,
                         char *error)
 {
-    int rc = record_file_read(place, TRUST_FILE_CLUSTER, cluster_take, identity, error);
+    int rc = record_file_read(place, TRUST_FILE_CLUSTER, trust_cluster_take, identity, error);
 
     if (rc == 0 && (identity->cluster_name[0] == '\0' || identity->name[0] == '\0')) {
         snprintf(error, TRUST_ERROR_SIZE, "%.180s/%s: damaged: it lacks a name (c4pd leave --now)",
@@ -160,7 +160,7 @@ static bool enrolment_read(const char *line, struct enrolment *record)
            enrolment_valid(record);
 }
 
-static const char *enrolled_take(void *context, char *line)
+const char *trust_enrolled_take(void *context, char *line)
 {
     struct enrolment record;
     char error[TRUST_ERROR_SIZE];
@@ -198,7 +198,7 @@ int trust_store_tokens(const struct trust *trust, char *error)
     return record_writer_end(&writer, &trust->place, TRUST_FILE_TOKENS, error);
 }
 
-static const char *tokens_take(void *context, char *line)
+const char *trust_tokens_take(void *context, char *line)
 {
     struct trust *trust = context;
     struct token_kept token = {0};
@@ -244,7 +244,7 @@ int trust_load(struct trust *trust, char *error)
     if (rc == 0)
         rc = key_read(place, &trust->identity, error);
     if (rc == 0)
-        rc = record_file_read(place, TRUST_FILE_ENROLLED, enrolled_take, trust, error);
+        rc = record_file_read(place, TRUST_FILE_ENROLLED, trust_enrolled_take, trust, error);
     if (rc > 0)
         snprintf(error, TRUST_ERROR_SIZE,
                  "%.180s: files of it are lost (put a copy back, or leave and join again: c4pd "
@@ -260,7 +260,7 @@ int trust_load(struct trust *trust, char *error)
                  place->path, TRUST_FILE_ENROLLED);
         return -1;
     }
-    return record_file_read(place, TRUST_FILE_TOKENS, tokens_take, trust, error) < 0 ? -1 : 0;
+    return record_file_read(place, TRUST_FILE_TOKENS, trust_tokens_take, trust, error) < 0 ? -1 : 0;
 }
 
 bool trust_exists(const char *state_dir)
@@ -278,7 +278,33 @@ bool trust_exists(const char *state_dir)
 
 /* ---- beginning ---- */
 
-/* Nobody's yet? The directory is locked. */
+static int place_clear(const struct trust_place *place, char *error)
+{
+    /* First what says that there is a cluster. */
+    static const char *const names[] = {
+        TRUST_FILE_CLUSTER,  TRUST_FILE_KEY,     TRUST_FILE_TOKENS,
+        TRUST_FILE_ENROLLED, TRUST_FILE_MEMBERS, TRUST_FILE_INCARNATION,
+    };
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(names) / sizeof(*names); i++)
+        rc = trust_file_remove(place, names[i], error);
+    return rc;
+}
+
+/* Does the place belong to a node that may not come back? */
+static bool was_evicted(const char *state_dir)
+{
+    char error[TRUST_ERROR_SIZE];
+    struct trust *trust = trust_open(state_dir, error);
+    bool evicted =
+        trust != NULL && trust_role(trust, &trust->identity.public_key, 0) == ROLE_REVOKED;
+
+    trust_close(trust);
+    return evicted;
+}
+
+/* Nobody's yet? What an evicted node had is of no use to anybody: removed. The directory is locked. */
 static int place_claim(struct trust_place *place, const char *state_dir, char *error)
 {
     struct trust_identity other = {0};
@@ -286,14 +312,17 @@ static int place_claim(struct trust_place *place, const char *state_dir, char *e
 
     if (rc == 0)
         rc = trust_place_lock(place, error);
-    if (rc == 0 && (rc = cluster_read(place, &other, error)) == 0) {
+    if (rc != 0)
+        return -1;
+    rc = cluster_read(place, &other, error);
+    if (rc == 0 && was_evicted(state_dir))
+        return place_clear(place, error);
+    if (rc == 0)
         snprintf(
             error, TRUST_ERROR_SIZE,
             "this node belongs to the cluster %s already, as %s (c4pd leave ends that; %.120s)",
             other.cluster_name, other.name, place->path);
-        rc = -1;
-    }
-    return rc < 0 ? -1 : 0;
+    return rc > 0 ? 0 : -1;
 }
 
 /* The file `cluster` comes last: it is what says that all is there. */
@@ -375,11 +404,6 @@ int trust_init(const char *state_dir, const char *cluster_name, const char *node
 
 int trust_forget(const char *state_dir, char *error)
 {
-    /* First what says that there is a cluster. */
-    static const char *const names[] = {
-        TRUST_FILE_CLUSTER,  TRUST_FILE_KEY,     TRUST_FILE_TOKENS,
-        TRUST_FILE_ENROLLED, TRUST_FILE_MEMBERS, TRUST_FILE_INCARNATION,
-    };
     struct trust_place place;
     int rc = trust_place_open(&place, state_dir, false, error);
 
@@ -387,8 +411,8 @@ int trust_forget(const char *state_dir, char *error)
         return 0;
     if (rc == 0)
         rc = trust_place_lock(&place, error);
-    for (size_t i = 0; rc == 0 && i < sizeof(names) / sizeof(*names); i++)
-        rc = trust_file_remove(&place, names[i], error);
+    if (rc == 0)
+        rc = place_clear(&place, error);
     if (rc == 0)
         rmdir(place.path); /* unless somebody keeps something else there */
     trust_place_close(&place);

@@ -77,6 +77,7 @@ struct entry *entry_create(struct jobs *jobs, const struct store_job *record)
         return NULL;
     }
     entry->id = record->id;
+    entry->jobs = jobs;
     entry->wanted = record->pes;
     entry->queued = clock_ms();
     HASH_ADD(hh, jobs->entries, id, sizeof(entry->id), entry);
@@ -104,6 +105,10 @@ void entry_destroy(struct jobs *jobs, struct entry *entry)
     transcript_close(entry->transcript);
     if (entry->forgotten && output_directory(jobs, entry->id, path) != NULL)
         transcript_remove(path);
+    probe_cancel(entry->probe);
+    if (entry->need != NULL)
+        c4p__python__free_unpacked(entry->need, NULL);
+    free(entry->hosts);
     record_free(&entry->record);
     free(entry);
 }
@@ -158,6 +163,8 @@ void jobs_release(struct jobs *jobs, uint64_t id)
 void entry_reason(const struct jobs *jobs, const struct entry *entry, char reason[JOBS_REASON_SIZE])
 {
     reason[0] = '\0';
+    if (entry->record.state == JOB_RESERVING && entry->hosts != NULL)
+        snprintf(reason, JOBS_REASON_SIZE, "%.200s get ready for it", entry->hosts);
     if (entry->record.state != JOB_QUEUED)
         return;
     if (jobs->store_down && !jobs->draining)

@@ -12,8 +12,8 @@
 
 #include <utlist.h>
 
+#include "daemon/jobs/away.h"
 #include "daemon/jobs/jobs_internal.h"
-#include "daemon/jobs/submission.h"
 #include "daemon/jobs/turns.h"
 #include "daemon/log.h"
 #include "proto/clock.h"
@@ -53,7 +53,7 @@ void turn_soon(struct jobs *jobs)
 
 /* ---- the store ---- */
 
-static void queue_update(struct jobs *jobs)
+void queue_update(struct jobs *jobs)
 {
     queue_stop(jobs->queue, jobs->draining || jobs->store_down);
 }
@@ -101,7 +101,7 @@ const char *jobs_trouble(const struct jobs *jobs)
 /* ---- the end of a job ---- */
 
 /* Recorded first, then told. */
-static void entry_end(struct jobs *jobs, struct entry *entry, const struct job_end *end)
+void entry_end(struct jobs *jobs, struct entry *entry, const struct job_end *end)
 {
     char error[STORE_ERROR_SIZE];
 
@@ -129,164 +129,6 @@ void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state 
     entry_end(jobs, entry, &end);
 }
 
-/* ---- what a job that runs tells ---- */
-
-static void on_changed(void *context, uint64_t id, enum job_state state)
-{
-    struct jobs *jobs = context;
-    struct entry *entry = entry_find(jobs, id);
-    char error[STORE_ERROR_SIZE];
-
-    if (entry == NULL || job_state_final(state)) /* the end is told when it is recorded */
-        return;
-    entry->record.state = state;
-    /* STARTING was written before; what lies between two states is of no use to who reads it. */
-    if (state == JOB_RUNNING && jobs->store != NULL &&
-        store_change(jobs->store, id, state, entry->record.pes, clock_day_ms(), error) != 0)
-        store_failed(jobs, error);
-    jobs->listener.changed(jobs->listener.context, id, state);
-}
-
-static void on_output(void *context, uint64_t id)
-{
-    struct jobs *jobs = context;
-
-    jobs->listener.output(jobs->listener.context, id);
-}
-
-static void on_input_credit(void *context, uint64_t id, uint32_t bytes, bool closed)
-{
-    struct jobs *jobs = context;
-
-    jobs->listener.input_credit(jobs->listener.context, id, bytes, closed);
-}
-
-static bool on_keeps_up(void *context, uint64_t id)
-{
-    struct jobs *jobs = context;
-
-    return jobs->listener.keeps_up(jobs->listener.context, id);
-}
-
-static void on_ended(void *context, uint64_t id, const struct job_end *end)
-{
-    struct jobs *jobs = context;
-    struct entry *entry = entry_find(jobs, id);
-
-    if (entry == NULL)
-        return;
-    jobs->running--;
-    entry_end(jobs, entry, end);
-}
-
-/* ---- starting ---- */
-
-static int job_make(struct jobs *jobs, struct entry *entry, C4p__Submit *submit,
-                    char error[JOBS_REASON_SIZE])
-{
-    const struct job_listener listener = {.changed = on_changed,
-                                          .output = on_output,
-                                          .input_credit = on_input_credit,
-                                          .keeps_up = on_keeps_up,
-                                          .ended = on_ended,
-                                          .context = jobs};
-    struct submission submission;
-    char mark[REMAINS_MARK_SIZE];
-    struct transcript *transcript = entry_transcript(jobs, entry);
-
-    if (transcript == NULL)
-        return jobs_refuse(error, "cannot make the job's transcript: %s", strerror(errno));
-    if (submission_init(&submission, submit, error) != 0)
-        return -1;
-    remains_mark(&jobs->remains, entry->id, mark);
-    submission.request.mark = mark;
-    submission.request.pes = entry->record.pes;
-    submission.request.queued = entry->queued;
-    entry->job =
-        job_create(entry->id, &submission.request, jobs->place, NULL, transcript, &listener, error);
-    submission_free(&submission);
-    return entry->job == NULL ? -1 : 0;
-}
-
-/* The request of a job, as it was submitted. NULL with a sentence, and whether that may change. */
-static C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *later,
-                                 char error[STORE_ERROR_SIZE])
-{
-    size_t size;
-    void *request = request_fetch(jobs, entry, &size, later, error);
-    C4p__Submit *submit;
-
-    if (request == NULL)
-        return NULL;
-    submit = c4p__submit__unpack(NULL, size, request);
-    free(request);
-    if (submit == NULL)
-        snprintf(error, STORE_ERROR_SIZE, "job %s: what was stored of it makes no sense",
-                 jobs_id_text(entry->id));
-    return submit;
-}
-
-/* It goes back to where it was in the queue, and nothing starts until the store is well again. */
-static void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error)
-{
-    placing_back(jobs->placing, entry->id);
-    entry->record.pes = entry->wanted;
-    jobs->store_down = true;
-    queue_update(jobs);
-    if (queue_add(jobs->queue, entry->id, entry->record.order, entry->wanted,
-                  entry->record.priority) != 0)
-        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, "the daemon is out of memory");
-    store_failed(jobs, error);
-}
-
-static void entry_start(struct jobs *jobs, struct entry *entry, uint32_t pes)
-{
-    char error[JOBS_REASON_SIZE];
-    C4p__Submit *submit;
-    bool later;
-    int rc;
-
-    entry->record.pes = pes;
-    submit = submit_fetch(jobs, entry, &later, error);
-    if (submit == NULL && later) {
-        entry_postpone(jobs, entry, error);
-        return;
-    }
-    if (submit == NULL) {
-        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
-        return;
-    }
-    /* Before its first PE: an end without a record of the beginning would be run again. */
-    if (jobs->store != NULL &&
-        store_change(jobs->store, entry->id, JOB_STARTING, pes, clock_day_ms(), error) != 0) {
-        c4p__submit__free_unpacked(submit, NULL);
-        entry_postpone(jobs, entry, error);
-        return;
-    }
-    entry->record.started = clock_day_ms();
-    rc = job_make(jobs, entry, submit, error);
-    c4p__submit__free_unpacked(submit, NULL);
-    if (rc != 0) {
-        entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
-        return;
-    }
-    DL_APPEND(jobs->active, entry);
-    jobs->running++;
-    job_prepare(entry->job);
-    job_start(entry->job);
-}
-
-void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
-                  const struct reservation_part *parts, size_t count)
-{
-    uint32_t pes = 0;
-
-    (void)attempt;
-    for (size_t i = 0; i < count; i++)
-        pes += parts[i].pes;
-    entry_start(jobs, entry, pes);
-}
-
 /* ---- a turn: what must not happen in the middle of something else ---- */
 
 static void active_bury(struct jobs *jobs)
@@ -295,11 +137,13 @@ static void active_bury(struct jobs *jobs)
 
     DL_FOREACH_SAFE(jobs->active, entry, next)
     {
-        if (!job_state_final(entry->record.state))
+        if (!job_state_final(entry->record.state) && !entry->back)
             continue;
         DL_DELETE(jobs->active, entry);
         job_destroy(entry->job);
         entry->job = NULL;
+        if (!job_state_final(entry->record.state))
+            entry_back(jobs, entry);
     }
 }
 
@@ -307,7 +151,7 @@ static bool job_runs(void *context, uint64_t id)
 {
     const struct entry *entry = entry_find(context, id);
 
-    return entry != NULL && entry->job != NULL;
+    return (entry != NULL && entry->job != NULL) || away_have(context, id);
 }
 
 /* Over, buried, and read by nobody: the store remembers it. */
@@ -341,6 +185,7 @@ static void jobs_on_turn(evutil_socket_t fd, short what, void *argument)
         queue_length(jobs->queue) == 0)
         malloc_trim(0);
     jobs->ended = jobs->orphans = false;
+    away_look(jobs);
     turns_go(jobs);
 }
 
@@ -455,6 +300,8 @@ bool jobs_child_died(struct jobs *jobs, pid_t pid)
         if (job_child_died(entry->job, pid))
             return true;
     }
+    if (away_child_died(jobs, pid))
+        return true;
     /* An orphan of a job; when it is reaped its own children come to us. */
     jobs->orphans = true;
     turn_soon(jobs);
@@ -480,6 +327,7 @@ void jobs_stop(struct jobs *jobs, bool kill)
     {
         job_cancel(entry->job, kill, "the job was cancelled: the daemon was stopped");
     }
+    away_stop(jobs, kill);
 }
 
 bool jobs_idle(const struct jobs *jobs)
@@ -491,7 +339,7 @@ bool jobs_idle(const struct jobs *jobs)
         if (job_lives(entry->job))
             return false;
     }
-    return true;
+    return away_idle(jobs);
 }
 
 void jobs_configure(struct jobs *jobs, const struct jobs_settings *settings)
@@ -565,7 +413,8 @@ static int jobs_open(struct jobs *jobs, enum store_open_result *result, char *er
     *result = STORE_TRANSIENT;
     jobs->turn = event_new(jobs->place->base, -1, 0, jobs_on_turn, jobs);
     jobs->retry = event_new(jobs->place->base, -1, 0, jobs_on_retry, jobs);
-    if (jobs->turn == NULL || jobs->retry == NULL || turns_open(jobs) != 0) {
+    if (jobs->turn == NULL || jobs->retry == NULL || turns_open(jobs) != 0 ||
+        away_open(jobs) != 0) {
         snprintf(error, STORE_ERROR_SIZE, "the daemon is out of memory");
         return -1;
     }
@@ -651,6 +500,7 @@ void jobs_destroy(struct jobs *jobs)
             job_finish(entry->job, "the job was cancelled: the daemon was stopped");
     }
     active_bury(jobs);
+    away_close(jobs);
     /* Of what is killed now the children come to us; of what is killed later, to nobody. */
     if (jobs->store != NULL)
         remains_kill(&jobs->remains, &killed);

@@ -1,6 +1,7 @@
 /*
- * What the parts of jobs.h share: submit.c (how a job comes in), jobs.c (how it starts and ends),
- * history.c (what is remembered of it) and describe.c (how that is told).
+ * What the parts of jobs.h share: submit.c (how a job comes in), turns.c (when it is its turn),
+ * starting.c (how it starts), away.c (other nodes), jobs.c (how it ends), history.c (what is remembered
+ * of it) and describe.c (how that is told).
  */
 #ifndef C4P_DAEMON_JOBS_JOBS_INTERNAL_H
 #define C4P_DAEMON_JOBS_JOBS_INTERNAL_H
@@ -9,8 +10,10 @@
 
 #include <uthash.h>
 
+#include "daemon/cluster/post.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/jobs/placing.h"
+#include "daemon/jobs/probe.h"
 #include "daemon/jobs/queue.h"
 #include "daemon/jobs/remains.h"
 
@@ -28,6 +31,7 @@ struct entry {
     struct store_job record;
 
     /* in memory only */
+    struct jobs *jobs;             /* that it is one of */
     uint32_t wanted;               /* PEs as asked for */
     struct bundle_hash *bundle;    /* pinned; NULL: none */
     int64_t queued;                /* on clock_ms() */
@@ -36,6 +40,13 @@ struct entry {
     struct transcript *transcript; /* when somebody wanted it */
     bool read;                     /* jobs_transcript() came, jobs_release() did not yet */
     bool forgotten;                /* nobody remembers it when nobody reads it */
+    uint64_t attempt;              /* of the reservation of its PEs, if other nodes are in it */
+    char *hosts;                   /* their names, while they get ready */
+    bool back;                     /* it could not be prepared: it goes back into the queue ... */
+    char back_reason[QUEUE_REASON_SIZE]; /* ... and this is why ... */
+    int64_t back_at;                     /* ... to be tried again at */
+    C4p__Python *need;                   /* what it needs elsewhere, when that is known */
+    struct probe *probe;                 /* while that is found out */
 };
 
 struct jobs {
@@ -47,6 +58,7 @@ struct jobs {
     struct store *store; /* NULL: nothing lasts */
     struct queue *queue;
     struct placing *placing; /* where its PEs are */
+    struct away *away;       /* other nodes; NULL: there never are any */
     struct entry *entries;   /* by id */
     struct entry *active;    /* those with a job, over or not */
     struct event *turn;      /* jobs are started and buried, when nobody is in the middle of one */
@@ -104,6 +116,15 @@ const char *jobs_subject(uint64_t id);
 void entry_end_unstarted(struct jobs *jobs, struct entry *entry, enum job_state state,
                          int exit_code, const char *message);
 
+void queue_update(struct jobs *jobs);
+/* The end of a job: recorded, then told. */
+void entry_end(struct jobs *jobs, struct entry *entry, const struct job_end *end);
+
+/* Back to where it was in the queue, after `back`. */
+void entry_back(struct jobs *jobs, struct entry *entry);
+/* The request of a job, as it was submitted. NULL with a sentence, and whether that may change. */
+C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *later,
+                          char error[STORE_ERROR_SIZE]);
 /* All PEs of a job are promised: start it. */
 void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
                   const struct reservation_part *parts, size_t count);

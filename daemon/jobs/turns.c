@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <sys/random.h>
 
+#include "daemon/jobs/away.h"
 #include "proto/clock.h"
 
 static int64_t on_now(void *context)
@@ -98,6 +99,8 @@ int turns_open(struct jobs *jobs)
         .placed = on_placed,
         .not_now = on_not_now,
         .changed = on_room_changed,
+        .need = jobs->settings.probes != NULL ? away_need : NULL,
+        .probe = jobs->settings.probes != NULL ? away_probe : NULL,
         .context = jobs,
     };
     uint64_t seed;

@@ -25,7 +25,7 @@
 
 static struct segment segment;
 static struct region *region;
-static uint32_t self;
+static uint32_t self, slot; /* our number in the job, our place in the segment */
 
 static uint64_t message_make(uint8_t kind, uint32_t sequence, const char *text)
 {
@@ -53,12 +53,12 @@ static void message_send(uint8_t kind, uint32_t sequence, const char *text)
 static void stop_wait(void)
 {
     for (;;) {
-        uint64_t offset = inbox_take(&segment, self);
+        uint64_t offset = inbox_take(&segment, slot);
 
         if (offset != 0 && segment_block(&segment, offset)->kind == C4P_STOP)
             _exit(0);
-        if (offset == 0 && inbox_announce_sleep(&segment, self))
-            inbox_sleep(&segment, self, -1);
+        if (offset == 0 && inbox_announce_sleep(&segment, slot))
+            inbox_sleep(&segment, slot, -1);
     }
 }
 
@@ -91,7 +91,7 @@ static void scribble(uint64_t start, uint64_t size)
 static void forge(void)
 {
     const struct segment_geometry *g = &segment.geometry;
-    uint64_t first = g->regions + self * g->region_size;
+    uint64_t first = g->regions + slot * g->region_size;
     unsigned blocks = 1 + dice_throw() % 64;
 
     for (unsigned i = 0; i < blocks; i++) {
@@ -177,8 +177,9 @@ static void attach(void)
         exit(2);
     }
     self = (uint32_t)atoi(getenv("C4P_PE"));
-    region = region_create(&segment, self);
-    atomic_store(&segment_endpoint(&segment, self)->status, ENDPOINT_STARTED);
+    slot = segment_slot(&segment, self);
+    region = region_create(&segment, slot);
+    atomic_store(&segment_endpoint(&segment, slot)->status, ENDPOINT_STARTED);
 }
 
 int main(int argc, char **argv)

@@ -258,8 +258,20 @@ static void an_address_that_is_none_is_explained(void **state)
 
 static void a_job_is_submitted_with_all_it_has(void **state)
 {
-    const struct c4p_job job = {argv, environment, "/dir", 4,    77, "name", -5,
-                                9000, true,        true,   true, 3,  NULL};
+    const struct c4p_job job = {
+        .argv = argv,
+        .env = environment,
+        .cwd = "/dir",
+        .pes = 4,
+        .region_size = 77,
+        .name = "name",
+        .priority = -5,
+        .time_limit_ms = 9000,
+        .follow = true,
+        .input = true,
+        .tied = true,
+        .nodes = 3,
+    };
     struct fake fake;
     struct c4p_client *client;
     C4p__Request *request, *other;

@@ -268,6 +268,22 @@ static void who_prepares_to_join_keeps_its_key_until_it_has(void **state)
     trust_close(trust);
 }
 
+static void who_was_evicted_begins_anew_with_another_key(void **state)
+{
+    struct trust_identity before, after;
+    struct trust *trust = founded();
+
+    (void)state;
+    before = *trust_identity(trust);
+    assert_int_equal(trust_revoke(trust, &before.public_key, NOW, error), 0);
+    trust_close(trust);
+    assert_int_equal(trust_prepare(scratch.path, &after, error), 0);
+    assert_false(key_equal(&before.public_key, &after.public_key));
+    assert_false(trust_exists(scratch.path));
+    assert_int_equal(trust_init(scratch.path, "next", "alpha", error), 0);
+    trust_close(opened());
+}
+
 /* ---- the set ---- */
 
 static void roles_follow_what_was_enrolled_and_revoked(void **state)
@@ -654,6 +670,7 @@ int main(void)
         trust_test(what_is_forgotten_leaves_nothing_behind),
         trust_test(incarnations_grow_over_starts_and_over_a_lost_file),
         trust_test(who_prepares_to_join_keeps_its_key_until_it_has),
+        trust_test(who_was_evicted_begins_anew_with_another_key),
         trust_test(roles_follow_what_was_enrolled_and_revoked),
         trust_test(a_record_that_nobody_can_have_made_is_refused),
         trust_test(the_set_has_a_limit),
