@@ -52,7 +52,7 @@ equal = $(if $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(s
 record = $(shell mkdir -p $(OUT)/state)$(file >$(OUT)/state/$(1),$(2))
 
 # A goal that starts make again, once the packages that it needs are there, needs nothing itself.
-DRIVERS := help clean deps deps-test deps-lint demo test lint bench asan tsan fuzz soak random fresh
+DRIVERS := help clean deps deps-test deps-lint demo test lint bench asan tsan fuzz soak sim random fresh
 building := $(filter-out $(DRIVERS),$(or $(MAKECMDGOALS),all))
 
 # ---- compiler flags ----
@@ -287,7 +287,8 @@ chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
 # Nothing to run is right when a pattern was given: it may be meant for other tests.
 narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
 
-.PHONY: test-unit test-sim test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run random-run
+.PHONY: test-unit test-sim test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run \
+	random-run sim-run
 test-unit: $(UNIT_BIN)
 	@mkdir -p $(RESULTS)
 	@echo "C tests$(VARIANT:%= under %):"
@@ -352,6 +353,14 @@ soak-run: all
 		round=$$((round + 1)); echo "round $$round"; \
 		$(MAKE) --no-print-directory test-unit test-python || exit 1; \
 	done; echo "$$round rounds in $$SECONDS s without a failure"
+
+# What takes long too; a failing seed is printed with how to replay it.
+SIM_SEEDS ?= 100
+sim-run: $(SIM_BIN)
+	@failed=0; for program in $^; do \
+		[[ $$program != *.o && $$program == *'$(T)'* ]] || continue; \
+		$$program --seeds $(SIM_SEEDS) || failed=1; \
+	done; exit $$failed
 
 # All that `make test` runs a part of.
 FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
@@ -422,7 +431,7 @@ $(BUILD)/state/deps-%: Makefile $(wildcard /var/lib/dpkg/status)
 # the jobs: make looks for its own name before a variable is expanded.
 run = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(CORES))
 
-.PHONY: demo test lint bench asan tsan fuzz soak random fresh
+.PHONY: demo test lint bench asan tsan fuzz soak sim random fresh
 demo: ## From nothing to a first run: deps, all, and words counted by chares on 4 PEs
 	+@$(run) deps
 	+@$(run) all
@@ -464,6 +473,9 @@ fuzz: ## Every decoder on random input, FUZZ_SECONDS=60 each
 soak: ## Clients that come and vanish, then the tests again and again, SOAK_SECONDS=300
 	+@$(run) deps-test
 	+@$(run) soak-run
+sim: ## Simulated clusters of up to 1,000 nodes, SIM_SEEDS=100 of each scenario
+	+@$(run) deps-test
+	+@$(run) sim-run
 random: ## 10,000 random programs with their oracles, and the full set of faults
 	+@$(run) deps-test
 	+@$(run) random-run

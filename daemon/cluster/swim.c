@@ -33,7 +33,7 @@ const struct swim_settings swim_default_settings = {
     .exchange_ms = 30000,
     .lost_probe_ms = 2000,
     .forget_ms = 86400000,
-    .rumour_bytes = 1400,
+    .rumour_bytes = 4096,
 };
 
 /* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016. */
@@ -45,8 +45,11 @@ uint64_t swim_random_below(struct swim *swim, uint64_t limit)
     return ((swim->random * 0x2545f4914f6cdd1du) >> 16) % limit;
 }
 
+/* What is overdue is due now: the difference would look as if we had been stopped meanwhile. */
 void swim_wake_by(struct swim *swim, int64_t at)
 {
+    if (at < swim->now)
+        at = swim->now;
     if (at < swim->wake)
         swim->wake = at;
 }
@@ -195,8 +198,8 @@ static bool input_begin(struct swim *swim, int64_t now)
 
 static void load_tick(struct swim *swim)
 {
-    int64_t due =
-        swim->facts_told + (int64_t)swim->settings.load_ms * (int64_t)(swim->alive + 10) / 10;
+    int64_t members = swim->alive + 1 > 10 ? (int64_t)swim->alive + 1 : 10;
+    int64_t due = swim->facts_told + swim->settings.load_ms * members / 10;
 
     if (!swim->facts_wait)
         return;
@@ -404,7 +407,7 @@ static void message_make(struct swim *swim, struct outgoing *outgoing, struct me
     message->records = swim->records;
 }
 
-/* False: who it was for is gone, or nobody knows where it is. */
+/* False: who it was for is gone, nobody knows where it is, or there is nothing to say any more. */
 static bool message_next(struct swim *swim, struct swim_action *action)
 {
     struct outgoing *outgoing = &swim->outgoing[swim->outgoing_first];
@@ -416,6 +419,7 @@ static bool message_next(struct swim *swim, struct swim_action *action)
         action->to = outgoing->to;
         action->address = to->record.facts.control;
         message_make(swim, outgoing, to, &action->message);
+        sent = outgoing->kind != SWIM_GOSSIP || action->message.count > 0;
     }
     if (!sent || !action->message.more) {
         swim->outgoing_first = (swim->outgoing_first + 1) % SWIM_OUTGOING;

@@ -155,7 +155,8 @@ void swim_facts_publish(struct swim *swim, bool only_load)
 }
 
 /* Of the life that we know by now. */
-static void facts_take(struct swim *swim, struct member *member, const struct member_record *record)
+static void facts_take(struct swim *swim, struct member *member, const struct member_record *record,
+                       bool exchanged)
 {
     struct member_record *known = &member->record;
     bool only_load;
@@ -173,7 +174,8 @@ static void facts_take(struct swim *swim, struct member *member, const struct me
     known->has_facts = true;
     known->facts_revision = record->facts_revision;
     swim_member_changed(swim, member, known->state);
-    swim_rumour_start(swim, member, true, only_load);
+    if (!only_load || !exchanged)
+        swim_rumour_start(swim, member, true, only_load);
 }
 
 /* ---- about others ---- */
@@ -222,12 +224,14 @@ static void alive_take(struct swim *swim, struct member *member, bool only_load,
 
     member->failures = 0;
     swim_member_set_state(swim, member, MEMBER_ALIVE);
-    swim_rumour_start(swim, member, only_load, only_load);
+    if (!only_load)
+        swim_rumour_start(swim, member, false, false);
     if (returns)
         swim_healing_begin(swim, direct ? member : NULL);
 }
 
-/* All that is new is the load: that travels with less effort. */
+/* All that is new is the load: that travels with less effort, as facts. Who missed it hears the next
+ * one; so what an exchange brings of it goes no further. */
 static bool news_of_load(const struct member_record *known, const struct member_record *record)
 {
     return known->state == MEMBER_ALIVE && record->state == MEMBER_ALIVE &&
@@ -323,7 +327,7 @@ void swim_record_take(struct swim *swim, const struct node_key *from,
         newer_take(swim, member, record, swim_key_equal(from, &record->key));
     else
         same_take(swim, member, record);
-    facts_take(swim, member, record);
+    facts_take(swim, member, record, exchanged);
 }
 
 void swim_member_heard(struct swim *swim, struct member *member, uint64_t incarnation)

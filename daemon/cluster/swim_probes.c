@@ -126,15 +126,21 @@ static void helpers_ask(struct swim *swim, struct probe *probe)
     }
 }
 
-static void help_answer(struct swim *swim, const struct probe *probe, bool failed)
+static void help_answer(struct swim *swim, const struct node_key *asker, uint64_t number,
+                        const struct node_key *about, bool failed)
 {
-    struct outgoing *outgoing =
-        swim_message_add(swim, SWIM_PROBE_ANSWER, &probe->asker, probe->asker_number);
+    struct outgoing *outgoing = swim_message_add(swim, SWIM_PROBE_ANSWER, asker, number);
 
     if (outgoing == NULL)
         return;
     outgoing->failed = failed;
-    outgoing->about = probe->member->record.key;
+    outgoing->about = *about;
+}
+
+static void help_end(struct swim *swim, struct probe *probe, bool failed)
+{
+    help_answer(swim, &probe->asker, probe->asker_number, &probe->member->record.key, failed);
+    probe_end(swim, probe);
 }
 
 /* ---- time ---- */
@@ -144,8 +150,7 @@ static void probe_failed(struct swim *swim, struct probe *probe)
     struct member *member = probe->member;
 
     if (probe->kind == PROBE_HELP) {
-        help_answer(swim, probe, true);
-        probe_end(swim, probe);
+        help_end(swim, probe, true);
         return;
     }
     if (probe->helpers > 0 && probe->refusals == 0)
@@ -243,28 +248,32 @@ void swim_probe_receive(struct swim *swim, struct member *from, const struct swi
     outgoing->with_facts = swim->reply_facts;
 }
 
+/* Who cannot help says so at once: the asker learns that it is not deaf itself, and what we know. */
 void swim_probe_for_receive(struct swim *swim, struct member *from,
                             const struct swim_message *message)
 {
     struct member *member = swim_member_find(swim, &message->about);
-    struct probe *probe;
+    struct probe *probe = NULL;
 
-    if (member == NULL || member == swim->self || member == from || !swim_member_reachable(member))
+    if (member != NULL && member != swim->self && swim_member_reachable(member))
+        probe = probe_start(swim, member, PROBE_HELP);
+    if (probe == NULL) {
+        help_answer(swim, &from->record.key, message->number, &message->about, true);
         return;
-    probe = probe_start(swim, member, PROBE_HELP);
-    if (probe == NULL)
-        return;
+    }
     probe->asker = from->record.key;
     probe->asker_number = message->number;
 }
 
 static void probe_succeeded(struct swim *swim, struct probe *probe, bool direct)
 {
-    if (probe->kind == PROBE_HELP)
-        help_answer(swim, probe, false);
-    else if (direct)
-        swim_health_change(swim, -1);
     probe->member->failures = 0;
+    if (probe->kind == PROBE_HELP) {
+        help_end(swim, probe, false);
+        return;
+    }
+    if (direct)
+        swim_health_change(swim, -1);
     probe_end(swim, probe);
 }
 

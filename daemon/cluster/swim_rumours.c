@@ -84,6 +84,14 @@ static void rumour_told(struct swim *swim, struct member *member)
         member->rumour_facts = false;
 }
 
+/* There are fewer members than when these began. */
+static void rumours_old_stop(struct swim *swim)
+{
+    for (unsigned times = rumour_limit(swim); times <= SWIM_RUMOUR_TIMES; times++)
+        while (swim->rumours[times] != NULL)
+            swim_rumour_stop(swim, swim->rumours[times]);
+}
+
 /* ---- the records of a message ---- */
 
 struct choice {
@@ -159,6 +167,7 @@ size_t swim_rumours_choose(struct swim *swim, const struct outgoing *outgoing, s
         choice_add_first(&choice, swim->self, outgoing->with_facts);
     if (about != NULL && about != to && about != swim->self)
         choice_add_first(&choice, about, false);
+    rumours_old_stop(swim);
     choice_add_rumours(&choice, to);
     return choice.count;
 }

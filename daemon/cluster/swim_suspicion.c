@@ -4,12 +4,12 @@
  * A suspect has time to deny: suspicion_max times suspicion_min as long as it has one accuser, less
  * with each member that suspects it independently, suspicion_min with four (Lifeguard's dogpile).
  *
- * Nobody says LOST who has not tried in vain himself: that is ours. In SWIM everybody who has heard of
- * the suspicion says so when the time is over, so that one who missed the denial is enough for a member
- * that lives to be lost. Here the accusers go on probing the suspect, one probe after the other, and
- * say LOST; who only heard of it waits longer, for their verdict, and then looks for himself. And a
- * verdict of others is taken only of a member that has had suspicion_min to deny it here: after a
- * partition the other side's verdicts come in before the denials do.
+ * Nobody says LOST who has not tried in vain himself, again and again for suspicion_min: that is ours.
+ * In SWIM everybody who has heard of the suspicion says so when the time is over, so that one who missed
+ * the denial is enough for a member that lives to be lost. Here the accusers go on probing the suspect,
+ * one probe after the other, and say LOST; who only heard of it waits longer, for their verdict, and
+ * then looks for himself. And a verdict of others is taken only of a member that has had suspicion_min
+ * to deny it here: after a partition the other side's verdicts come in before the denials do.
  */
 #include "daemon/cluster/swim_internal.h"
 
@@ -48,6 +48,13 @@ int64_t swim_suspicion_deadline(const struct swim *swim, const struct member *me
     if (member->lost_heard)
         return member->since + time_to_deny(swim);
     return member->since + most - (most - least) * shortening[member->confirmations] / 1000;
+}
+
+/* The first probe in vain, and those that follow it without a pause until the time is over. A node whose
+ * health is bad takes longer for them, as it should. */
+static bool convinced(const struct swim *swim, const struct member *member)
+{
+    return member->failures > time_to_deny(swim) / swim->settings.probe_ms;
 }
 
 static uint64_t key_beginning(const struct node_key *key)
@@ -122,7 +129,7 @@ void swim_suspicion_failed(struct swim *swim, struct member *member)
     if (member->failures < UINT8_MAX)
         member->failures++;
     swim_suspicion_confirm(swim, member, &swim->self->record.key);
-    if (swim_suspicion_deadline(swim, member) <= swim->now)
+    if (convinced(swim, member) && swim_suspicion_deadline(swim, member) <= swim->now)
         verdict(swim, member, &swim->self->record.key);
     else
         swim_probe_check(swim, member);
@@ -131,7 +138,7 @@ void swim_suspicion_failed(struct swim *swim, struct member *member)
 /* Time is over. A verdict that came in before a suspicion did is looked into. */
 static void suspicion_over(struct swim *swim, struct member *member)
 {
-    if (member->failures > 0)
+    if (convinced(swim, member))
         verdict(swim, member, &swim->self->record.key);
     else if (member->lost_heard && !member->verdict_first)
         verdict(swim, member, &member->record.by);
