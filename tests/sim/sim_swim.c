@@ -137,7 +137,7 @@ static void crash_of_five(uint64_t seed, char *failure, bool hints, int64_t boun
 
 static void crash_of_five_hinted(uint64_t seed, char *failure)
 {
-    crash_of_five(seed, failure, true, 2 * SIM_SECOND);
+    crash_of_five(seed, failure, true, 3 * SIM_SECOND);
 }
 
 static void crash_of_five_unhinted(uint64_t seed, char *failure)
