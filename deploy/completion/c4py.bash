@@ -38,7 +38,7 @@ _c4p_value() {
     case $1 in
     --cwd | --state-dir) _c4p_reply "$2" -d ;;
     --python) _c4p_reply "$2" -c ;;
-    --config | --check) _c4p_reply "$2" -f ;;
+    --config | --check | --include) _c4p_reply "$2" -f ;;
     --log-level) _c4p_reply "$2" -W "error warning info debug" ;;
     esac
 }
