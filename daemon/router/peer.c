@@ -216,7 +216,10 @@ static int peer_monitor(struct peer *peer)
         zmq_connect(peer->monitor, address) != 0 ||
         zmq_getsockopt(peer->monitor, ZMQ_FD, &fd, &size) != 0)
         return -1;
-    return plane_watch_add(peer->plane, &peer->watch, fd, on_monitor, peer);
+    if (plane_watch_add(peer->plane, &peer->watch, fd, on_monitor, peer) != 0)
+        return -1;
+    on_monitor(peer); /* who has not found it empty once is not told of what comes */
+    return 0;
 }
 
 static int peer_connect(struct peer *peer, const char *address)

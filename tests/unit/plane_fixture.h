@@ -189,7 +189,9 @@ static inline void host_router(struct bench *bench, uint32_t node)
     require(region_returns_init(&host->returns, &host->segment) == 0);
 }
 
-static inline void bench_open(struct bench *bench, uint32_t count, bool many, uint64_t region_size)
+/* The planes; their addresses can still be changed in the table. */
+static inline void bench_prepare(struct bench *bench, uint32_t count, bool many,
+                                 uint64_t region_size)
 {
     memset(bench, 0, sizeof(*bench));
     require((bench->base = event_base_new()) != NULL);
@@ -200,6 +202,11 @@ static inline void bench_open(struct bench *bench, uint32_t count, bool many, ui
         doorkeeper_start(bench);
     for (uint32_t node = 0; node < count; node++)
         host_plane(bench, node);
+}
+
+static inline void bench_open(struct bench *bench, uint32_t count, bool many, uint64_t region_size)
+{
+    bench_prepare(bench, count, many, region_size);
     for (uint32_t node = 0; node < count; node++)
         host_router(bench, node);
 }

@@ -4,6 +4,10 @@
  */
 #include "tests/unit/plane_fixture.h"
 
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 #define MIB (1ull << 20)
 
 /* ---- what comes through ---- */
@@ -225,6 +229,159 @@ static void a_peer_that_dies_in_the_middle_gives_back_what_was_for_it(void **sta
     plane_forget(bench.hosts[0].plane, &bench.hosts[1].key);
     await(&bench, bench.hosts[0].lost[1] == 1 && region_left(&bench, 0) == 0);
     bench.hosts[1].plane = NULL;
+    bench_close(&bench);
+}
+
+/* ---- connections that break ---- */
+
+/* Carries bytes to where a plane listens, until it is told to drop them, or the connection. */
+struct forwarder {
+    pthread_t thread;
+    int listener, to_port, ends[2]; /* of the connection that is there: -1 */
+    _Atomic unsigned accepted;
+    _Atomic bool swallow, cut, ended;
+    _Atomic uint64_t swallowed;
+};
+
+static int socket_to(int port, bool listen_there)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    require(fd >= 0);
+    if (listen_there)
+        require(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 4) == 0);
+    else
+        require(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    return fd;
+}
+
+static void forwarder_cut(struct forwarder *forwarder)
+{
+    for (int i = 0; i < 2; i++) {
+        if (forwarder->ends[i] >= 0)
+            close(forwarder->ends[i]);
+        forwarder->ends[i] = -1;
+    }
+}
+
+static void forwarder_carry(struct forwarder *forwarder, int from)
+{
+    char buffer[65536];
+    ssize_t size = read(forwarder->ends[from], buffer, sizeof(buffer));
+
+    if (size <= 0) {
+        forwarder_cut(forwarder);
+        return;
+    }
+    if (forwarder->swallow) {
+        forwarder->swallowed += (uint64_t)size;
+        return;
+    }
+    for (ssize_t done = 0, rc; done < size; done += rc)
+        if ((rc = send(forwarder->ends[1 - from], buffer + done, (size_t)(size - done),
+                       MSG_NOSIGNAL)) <= 0) {
+            forwarder_cut(forwarder);
+            return;
+        }
+}
+
+static void *forwarder_run(void *argument)
+{
+    struct forwarder *forwarder = argument;
+
+    while (!forwarder->ended) {
+        struct pollfd fds[3] = {{forwarder->listener, POLLIN, 0},
+                                {forwarder->ends[0], POLLIN, 0},
+                                {forwarder->ends[1], POLLIN, 0}};
+
+        require(poll(fds, 3, 5) >= 0);
+        if (forwarder->cut) {
+            forwarder_cut(forwarder);
+            forwarder->swallow = forwarder->cut = false;
+            continue;
+        }
+        for (int i = 0; i < 2; i++)
+            if (forwarder->ends[i] >= 0 && fds[1 + i].revents != 0)
+                forwarder_carry(forwarder, i);
+        if (forwarder->ends[0] < 0 && fds[0].revents != 0) {
+            forwarder->ends[0] = accept(forwarder->listener, NULL, NULL);
+            forwarder->ends[1] = socket_to(forwarder->to_port, false);
+            forwarder->accepted++;
+        }
+    }
+    return NULL;
+}
+
+/* A bench of two nodes, in which node 0 reaches node 1 through the forwarder. */
+static void bench_open_through(struct bench *bench, struct forwarder *forwarder)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+    struct router_node *node = &bench->table[1];
+
+    bench_prepare(bench, 2, true, 16 * MIB);
+    memset(forwarder, 0, sizeof(*forwarder));
+    forwarder->ends[0] = forwarder->ends[1] = -1;
+    forwarder->to_port = atoi(strrchr(node->address, ':') + 1);
+    forwarder->listener = socket_to(0, true);
+    require(getsockname(forwarder->listener, (struct sockaddr *)&address, &size) == 0);
+    snprintf(node->address, sizeof(node->address), "tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    forwarder->thread = thread_start(forwarder_run, forwarder);
+    host_router(bench, 0);
+    host_router(bench, 1);
+    message_send(bench, 0, 2, 10, 1);
+    message_expect(bench, 2, 0, 10, 1);
+}
+
+static void forwarder_close(struct forwarder *forwarder)
+{
+    forwarder->ended = true;
+    thread_join(forwarder->thread);
+    forwarder_cut(forwarder);
+    close(forwarder->listener);
+}
+
+static void a_connection_that_breaks_and_lost_nothing_goes_on(void **state)
+{
+    struct forwarder forwarder;
+    struct bench bench;
+
+    (void)state;
+    bench_open_through(&bench, &forwarder);
+    for (uint32_t round = 1; round < 4; round++) {
+        uint64_t frames = plane_figures(bench.hosts[1].plane).received_frames;
+
+        forwarder.cut = true;
+        /* Both streams say how far they are, and what the other end may send. */
+        await(&bench, forwarder.accepted == round + 1 &&
+                          plane_figures(bench.hosts[1].plane).received_frames == frames + 4);
+        message_send(&bench, 0, 3, MIB, round);
+        message_expect(&bench, 3, 0, MIB, round);
+        message_send(&bench, 2, 0, 5, round);
+        message_expect(&bench, 0, 2, 5, round);
+    }
+    assert_int_equal(bench.hosts[0].lost[1] + bench.hosts[1].lost[0], 0);
+    forwarder_close(&forwarder);
+    bench_close(&bench);
+}
+
+static void a_connection_that_lost_the_last_message_is_noticed_when_it_is_made_anew(void **state)
+{
+    struct forwarder forwarder;
+    struct bench bench;
+
+    (void)state;
+    bench_open_through(&bench, &forwarder);
+    forwarder.swallow = true;
+    message_send(&bench, 0, 2, 10, 2);
+    await(&bench, forwarder.swallowed > 100);
+    forwarder.cut = true;
+    await(&bench, bench.hosts[1].lost[0] == 1 && bench.hosts[0].lost[1] == 1);
+    assert_non_null(strstr(bench.hosts[1].why, "was lost on the way"));
+    assert_non_null(strstr(bench.hosts[0].why, "was lost on the way"));
+    forwarder_close(&forwarder);
     bench_close(&bench);
 }
 
@@ -567,6 +724,8 @@ int main(void)
         watched_test(a_router_ends_while_its_blocks_are_under_way),
         watched_test(a_node_that_is_forgotten_is_lost_to_those_who_name_it),
         watched_test(a_peer_that_dies_in_the_middle_gives_back_what_was_for_it),
+        watched_test(a_connection_that_breaks_and_lost_nothing_goes_on),
+        watched_test(a_connection_that_lost_the_last_message_is_noticed_when_it_is_made_anew),
         watched_test(what_comes_under_another_key_is_dropped),
         watched_test(frames_of_the_right_key_that_fit_nowhere_are_dropped),
         watched_test(a_node_that_breaks_the_rules_is_lost_with_the_reason),
