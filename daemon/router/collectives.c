@@ -50,6 +50,7 @@ struct collectives *collectives_create(const struct segment *segment, struct reg
     collectives->pes = segment->geometry.pes;
     collectives->tree_limit = segment->geometry.region_size / TREE_SHARE / nodes->count;
     collectives->unsent_last = &collectives->unsent;
+    collectives->idle_forced = true; /* nothing was reported yet */
     if (tables_create(collectives, nodes) == 0)
         return collectives;
     collectives_destroy(collectives);

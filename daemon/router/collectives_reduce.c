@@ -63,6 +63,15 @@ static bool pieces_agree(const struct piece *a, const struct piece *b)
            a->tail.target == b->tail.target && a->envelope.args == b->envelope.args;
 }
 
+/*
+ * Has it no value? Nothing is contributed with the reducer nop. What gather and custom reducers get
+ * goes to a PE at once: routers only see to it that all nodes mean the same reducer.
+ */
+static bool without_value(const struct c4p_tail *tail)
+{
+    return tail->operation == OP_NOP || tail->operation >= OP_GATHER;
+}
+
 /* Make two pieces one, in `into`. */
 static bool piece_merge(struct collectives *c, struct piece *into, struct piece *other)
 {
@@ -70,7 +79,7 @@ static bool piece_merge(struct collectives *c, struct piece *into, struct piece 
 
     if (!pieces_agree(into, other))
         return false;
-    if (into->tail.operation != OP_NOP) {
+    if (!without_value(&into->tail)) {
         if (into->envelope.args != 1)
             return false;
         answer = combine_values((enum reducer_op)into->tail.operation, piece_value(c, into),
@@ -279,7 +288,9 @@ static void reduction_complete(struct collectives *c, const struct gather_done *
         return;
     }
     count = pieces_combine(c, pieces, done->parts_count);
-    if (done->root && count == 1 && piece_is_result(c, &pieces[0])) {
+    if (done->root && count == 1 && pieces[0].tail.operation >= OP_GATHER) {
+        c->host.release(c->host.context, pieces[0].offset);
+    } else if (done->root && count == 1 && piece_is_result(c, &pieces[0])) {
         piece_finish(c, &pieces[0], now);
     } else {
         combiner = tail_combiner(&pieces[0].tail, c->pes);

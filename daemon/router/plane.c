@@ -182,6 +182,7 @@ static void router_work(struct router *router, int64_t now, bool look)
     if (router->tick_at >= 0 && now >= router->tick_at && !router->corrupted) {
         router->tick_at = -1;
         collectives_tick(router->collectives, now);
+        route_retry(router);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Where a message goes: to a PE or client of this node, to another node, or to collectives.h. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/router/block.h"
@@ -93,18 +94,66 @@ static bool together_take(struct router *router, struct lane *lane, uint64_t off
            COLLECTIVES_TAKEN;
 }
 
+/* Put it behind what waits for memory: messages of one sender keep their order. */
+static void routed_wait(struct router *router, uint64_t offset)
+{
+    struct routed *routed = calloc(1, sizeof(*routed));
+
+    if (routed == NULL) {
+        router_release(router, offset);
+        router_corrupt(router, "there is no memory for what waits to be sent to other nodes");
+        return;
+    }
+    routed->offset = offset;
+    DL_APPEND(router->routed, routed);
+}
+
 /* Send on what is checked. False: it is for nobody. */
 static bool block_carry(struct router *router, uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct route route = route_find(router, envelope);
 
-    /* Of a local endpoint everything is taken. */
-    if (route.kind == ROUTE_TOGETHER)
-        return together_take(router, NULL, offset, envelope);
-    if (route.kind != ROUTE_NODE)
+    if (route.kind != ROUTE_TOGETHER && route.kind != ROUTE_NODE)
         return false;
-    lane_send(&router->nodes[route.to].lanes[FRAME_DIRECT], offset);
+    if (router->routed != NULL)
+        routed_wait(router, offset);
+    else if (route.kind == ROUTE_NODE)
+        lane_send(&router->nodes[route.to].lanes[FRAME_DIRECT], offset);
+    else if (!together_take(router, NULL, offset, envelope))
+        routed_wait(router, offset);
     return true;
+}
+
+void route_retry(struct router *router)
+{
+    while (router->routed != NULL && router->routed_resumed && !router->corrupted) {
+        struct routed *first = router->routed, *rest;
+        uint64_t offset = first->offset;
+        struct c4p_envelope envelope;
+        const void *body;
+
+        /* It is tried as if nothing was before it; if it has to wait again it is the first again. */
+        DL_DELETE(router->routed, first);
+        rest = router->routed;
+        router->routed = NULL;
+        free(first);
+        if (!block_read(&router->segment, offset, &envelope, &body) ||
+            !block_carry(router, offset, &envelope)) {
+            router->dropped++;
+            router_release(router, offset);
+        }
+        router->routed_resumed = router->routed == NULL;
+        DL_CONCAT(router->routed, rest);
+    }
+}
+
+void route_close(struct router *router)
+{
+    struct routed *routed, *next;
+
+    DL_FOREACH_SAFE(router->routed, routed, next)
+    free(routed);
+    router->routed = NULL;
 }
 
 bool route_local(struct router *router, uint64_t offset)
@@ -189,6 +238,7 @@ static void on_resume(void *context, uint32_t node)
 {
     struct router *router = context;
 
+    router->routed_resumed |= node == router->self;
     for (unsigned i = 0; node < router->count && i < FRAME_STREAMS; i++)
         router->nodes[node].lanes[i].resumed = true;
 }

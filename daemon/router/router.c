@@ -50,6 +50,7 @@ static void router_leave(struct router *router)
     plane_watch_remove(plane, &router->wake);
     collectives_destroy(router->collectives);
     router->collectives = NULL;
+    route_close(router);
     nodes_close(router);
     plane_leave(plane, router);
 }

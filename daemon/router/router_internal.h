@@ -128,11 +128,17 @@ struct router {
     struct node *nodes; /* NULL: there is one only */
     uint32_t count, self;
     struct collectives *collectives;
-    int64_t tick_at; /* for them; -1: never */
-    uint64_t limit;  /* of a body between nodes */
-    unsigned loans;  /* blocks that ZeroMQ has */
-    bool failing;    /* a node has a failure */
-    bool ended;      /* it is kept for their sake only */
+    /* What local endpoints send to other nodes waits behind a message to many that has no memory. */
+    struct routed {
+        struct routed *prev, *next;
+        uint64_t offset;
+    } * routed;
+    bool routed_resumed; /* the first can be offered again */
+    int64_t tick_at;     /* for them; -1: never */
+    uint64_t limit;      /* of a body between nodes */
+    unsigned loans;      /* blocks that ZeroMQ has */
+    bool failing;        /* a node has a failure */
+    bool ended;          /* it is kept for their sake only */
     struct plane *plane;
     struct router *prev, *next;
     struct segment segment;
@@ -254,6 +260,9 @@ bool route_local(struct router *router, uint64_t offset);
 /* A message of another node, which its lane has checked: in the router's region. False: not now. */
 bool route_foreign(struct lane *lane, uint64_t offset, const struct c4p_envelope *envelope);
 int route_open(struct router *router, const struct router_nodes *nodes);
+void route_close(struct router *router);
+/* Try again what waits for memory behind a message to many. */
+void route_retry(struct router *router);
 
 /* ---- node.c ---- */
 

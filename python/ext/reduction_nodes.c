@@ -3,9 +3,10 @@
  *
  * The PE that completes its node's part sends it to the router, which combines it with those of other
  * nodes without waiting for any PE (daemon/router/collectives.h), and turns the result into a message
- * to its target. Parts of gather and of custom reducers, and whatever the routers cannot combine,
- * come to one PE (tail_combiner()), which combines them here, in the order of the PEs that they are
- * from, and sends the result on.
+ * to its target. Whatever the routers cannot combine comes to one PE (tail_combiner()), which combines
+ * it here, in the order of the PEs that it is from, and sends the result on. Parts of gather and of
+ * custom reducers go there at once; the routers get one without a value, and notice if not all nodes
+ * mean the same reducer.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ int node_part_send(const struct collection *collection, uint32_t sequence, const
                                 .collection = collection->id,
                                 .method = reducer->hash,
                                 .sequence = sequence};
+    struct c4p_envelope part;
     struct c4p_tail tail = {.total = collection->total,
                             .count = reduction_share(collection),
                             .origin = rt.segment.geometry.first_pe,
@@ -76,8 +78,12 @@ int node_part_send(const struct collection *collection, uint32_t sequence, const
         like.flags |= C4P_EMPTY;
     if (!reducer_gathers(reducer))
         return message_send_part(&like, C4P_ROUTER | rt.segment.geometry.node, value, &tail);
-    like.kind = C4P_NODE_PART;
-    return message_send_part(&like, tail_combiner(&tail, rt.pes), value, &tail);
+    part = like;
+    part.kind = C4P_NODE_PART;
+    like.flags = (uint16_t)((flags & ~C4P_EXCEPTION) | C4P_EMPTY);
+    if (message_send_part(&part, tail_combiner(&tail, rt.pes), value, &tail) != 0)
+        return -1;
+    return message_send_part(&like, C4P_ROUTER | rt.segment.geometry.node, NULL, &tail);
 }
 
 /* ---- parts that meet here ---- */
@@ -94,7 +100,9 @@ struct node_reduction {
         struct part part; /* value NULL: none */
         uint32_t method;
         uint16_t flags;
-    } * parts;
+    } first; /* the value is not its own: what all others must agree with */
+    bool begun;
+    struct node_part *parts;
 };
 static struct node_reduction *open_reductions;
 
@@ -168,33 +176,35 @@ static int result_send(const struct node_reduction *r, PyObject *value, bool is_
     return message_send(&like, tail->owner, &sent, sent != NULL, NULL);
 }
 
-/* The reducer that all parts name; borrowed. */
-static Reducer *node_reducer(const struct node_reduction *r)
+static Reducer *reducer_known(uint32_t hash)
+{
+    PyObject *number = PyLong_FromUnsignedLong(hash);
+    Reducer *reducer = number ? (Reducer *)runtime_hook("reducer_by_hash", &number, 1) : NULL;
+
+    Py_XDECREF(number);
+    Py_XDECREF(reducer); /* the registry keeps it */
+    return reducer;
+}
+
+static bool parts_agree(const struct node_part *a, const struct node_part *b)
+{
+    return a->method == b->method && ((a->flags ^ b->flags) & C4P_RETURN) == 0;
+}
+
+/* Not all nodes mean the same. */
+static int reducers_differ(const struct node_reduction *r, const struct node_part *a,
+                           const struct node_part *b)
 {
     const struct collection *collection = collection_find(r->collection);
-    PyObject *number = PyLong_FromUnsignedLong(r->parts[0].method);
-    Reducer *reducer;
+    const Reducer *reducer = reducer_known(a->method);
 
-    if (number == NULL)
-        return NULL;
-    reducer = (Reducer *)runtime_hook("reducer_by_hash", &number, 1);
-    Py_DECREF(number);
-    if (reducer == NULL)
-        return NULL;
-    Py_DECREF(reducer); /* the registry keeps it */
-    for (uint32_t i = 1; i < r->parts_count; i++) {
-        if (r->parts[i].method == r->parts[0].method &&
-            ((r->parts[i].flags ^ r->parts[0].flags) & C4P_RETURN) == 0)
-            continue;
-        runtime_error("reduction %u of %S: PE %u uses Reducer.%U%s, PE %u another reducer or "
-                      "function: all elements must make the same calls in the same order",
-                      r->sequence + 1,
-                      collection && collection->class ? collection->class->name : Py_None,
-                      r->parts[0].part.pe, reducer->name,
-                      r->parts[0].flags & C4P_RETURN ? " with allreduce" : "", r->parts[i].part.pe);
-        return NULL;
-    }
-    return reducer;
+    if (reducer != NULL)
+        runtime_error(
+            "reduction %u of %S: PE %u uses Reducer.%U%s, PE %u another reducer or "
+            "function: all elements must make the same calls in the same order",
+            r->sequence + 1, collection && collection->class ? collection->class->name : Py_None,
+            a->part.pe, reducer->name, a->flags & C4P_RETURN ? " with allreduce" : "", b->part.pe);
+    return -1;
 }
 
 static int node_part_compare(const void *a, const void *b)
@@ -205,7 +215,7 @@ static int node_part_compare(const void *a, const void *b)
 /* All parts combined, as the target gets it. New reference; NULL without an exception: no value. */
 static PyObject *node_parts_reduce(struct node_reduction *r)
 {
-    Reducer *reducer = node_reducer(r);
+    const Reducer *reducer = reducer_known(r->parts[0].method);
     struct part *parts = reducer ? PyMem_New(struct part, r->parts_count) : NULL;
     PyObject *sum, *result;
 
@@ -229,27 +239,35 @@ static PyObject *node_parts_reduce(struct node_reduction *r)
     return result;
 }
 
+/* It is over: with a result (stolen, may be NULL), or if there is one pending with an exception. */
+static int node_reduction_end(struct node_reduction *r, PyObject *result)
+{
+    PyObject *error = NULL;
+    int rc = -1;
+
+    if (!PyErr_Occurred())
+        rc = result_send(r, result, false);
+    if (rc != 0 && (error = error_take()) != NULL)
+        rc = result_send(r, error, true);
+    Py_XDECREF(result);
+    Py_XDECREF(error);
+    node_reduction_close(r);
+    return rc;
+}
+
 static int node_reduction_complete(struct node_reduction *r)
 {
-    PyObject *result = NULL, *error = NULL;
+    PyObject *error = NULL;
     int rc;
 
     qsort(r->parts, r->parts_count, sizeof(*r->parts), node_part_compare);
     for (uint32_t i = 0; error == NULL && i < r->parts_count; i++)
         if (r->parts[i].flags & C4P_EXCEPTION)
             error = new_ref(r->parts[i].part.value);
-    if (error == NULL) {
-        result = node_parts_reduce(r);
-        if (PyErr_Occurred() && (error = error_take()) == NULL) {
-            node_reduction_close(r);
-            return -1;
-        }
-    }
-    rc = result_send(r, error ? error : result, error != NULL);
-    if (rc != 0 && error == NULL && (error = error_take()) != NULL)
-        rc = result_send(r, error, true); /* the result could not be sent */
-    Py_XDECREF(result);
-    Py_XDECREF(error);
+    if (error == NULL)
+        return node_reduction_end(r, node_parts_reduce(r));
+    rc = result_send(r, error, true);
+    Py_DECREF(error);
     node_reduction_close(r);
     return rc;
 }
@@ -259,17 +277,31 @@ static int node_part_add(struct node_reduction *r, const struct c4p_envelope *en
                          const struct c4p_tail *tail, PyObject *value)
 {
     const struct node_part added = {{tail->origin, value, true}, envelope->method, envelope->flags};
+    bool counts = value != NULL || tail->operation < OP_GATHER;
     struct node_part *parts = PyMem_Realloc(r->parts, (r->parts_count + 1) * sizeof(*parts));
 
-    if (parts == NULL || tail->total != r->tail.total || tail->count > tail->total - r->count ||
-        (value == NULL) != ((envelope->flags & C4P_EMPTY) != 0)) {
-        r->parts = parts ? parts : r->parts;
+    if (parts == NULL) {
         Py_XDECREF(value);
-        PyErr_SetString(PyExc_ValueError, "a part of a reduction that does not fit the others");
+        PyErr_NoMemory();
         return -1;
     }
     r->parts = parts;
-    r->parts[r->parts_count++] = added;
+    if (!r->begun)
+        r->first = added;
+    r->begun = true;
+    if (counts)
+        r->parts[r->parts_count++] = added;
+    if (!parts_agree(&r->first, &added)) {
+        reducers_differ(r, &r->first, &added);
+        return node_reduction_end(r, NULL);
+    }
+    if (!counts) /* what the router got in the place of a part that comes, or came, by itself */
+        return 0;
+    if (tail->total != r->tail.total || tail->count > tail->total - r->count ||
+        (value == NULL) != ((envelope->flags & C4P_EMPTY) != 0)) {
+        PyErr_SetString(PyExc_ValueError, "a part of a reduction that does not fit the others");
+        return node_reduction_end(r, NULL);
+    }
     r->count += tail->count;
     return r->count == r->tail.total ? node_reduction_complete(r) : 0;
 }

@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 
 import pytest
-from harness import C4PY, ROOT, Daemon, Running
+from harness import C4PY, ROOT, Daemon, Running, over_nodes
 from leftovers import no_leftovers  # noqa: F401
 
 
@@ -33,7 +33,8 @@ def run_program(run_c4py, tmp_path):
     def run(source, pes=2, args=(), options=(), name="program.py", timeout=60, **more):
         path = tmp_path / name
         path.write_text(textwrap.dedent(source))
-        return run_c4py("run", "-n", pes, *options, path, *args, timeout=timeout, **more)
+        spread = [*over_nodes(pes), *options]
+        return run_c4py("run", "-n", pes, *spread, path, *args, timeout=timeout, **more)
 
     return run
 
@@ -46,7 +47,7 @@ def start(tmp_path):
     def begin(source, pes=2, args=(), options=(), **more):
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))
-        started.append(Running(["run", "-n", pes, *options, path, *args], **more))
+        started.append(Running(["run", "-n", pes, *over_nodes(pes), *options, path, *args], **more))
         return started[-1]
 
     yield begin

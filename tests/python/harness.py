@@ -18,6 +18,12 @@ C4PY = BUILD / "bin" / "c4py"
 C4PD = BUILD / "bin" / "c4pd"
 
 
+def over_nodes(pes):
+    """Options that deal a program's PEs to $C4P_NODES nodes: the tests of the model on several."""
+    nodes = min(int(os.environ.get("C4P_NODES", "1")), int(pes))
+    return ["--nodes", str(nodes)] if nodes > 1 else []
+
+
 def wait_until(condition, seconds=10.0):
     """Ask until the condition holds; its last value."""
     deadline = time.monotonic() + seconds

@@ -80,8 +80,8 @@ def start_checks():
 
 def _outcomes(path, pes, names):
     """Run checks; returns {name: None or why it failed}, of those that were begun."""
-    from harness import C4PY
-    ran = subprocess.run([C4PY, 'run', '-n', str(pes), path, *names], text=True,
+    from harness import C4PY, over_nodes
+    ran = subprocess.run([C4PY, 'run', '-n', str(pes), *over_nodes(pes), path, *names], text=True,
                          stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT)
     found, begun = {}, None
     for line in ran.stdout.splitlines():
@@ -115,5 +115,7 @@ def _file_outcomes(path, pes):
 
 def _assert_outcome(path, name, pes):
     why = _file_outcomes(path, pes).get(name, 'it was not run')
-    again = f'build/bin/c4py run -n {pes} {os.path.relpath(path, _TREE)} {name}'
+    from harness import over_nodes
+    spread = ' '.join(['', *over_nodes(pes)])
+    again = f'build/bin/c4py run -n {pes}{spread} {os.path.relpath(path, _TREE)} {name}'
     assert why is None, f'{why}\nagain: {again}'

@@ -419,9 +419,20 @@ charm.start(main)
 
 # ---- PEs and hosts ----
 
+def dealt(pes, nodes):
+    """The PEs of each node: all have the same number of them, or one more."""
+    if nodes == 0:
+        return []
+    mine = -(-pes // nodes)
+    return [list(range(mine))] + [[mine + pe for pe in node]
+                                  for node in dealt(pes - mine, nodes - 1)]
+
+
 @SOME_PES
-def test_pes_and_hosts_can_be_asked_for(prints, pes):
-    assert prints('''
+@pytest.mark.parametrize('nodes', (1, 2, 3))
+def test_pes_and_hosts_can_be_asked_for(prints, pes, nodes):
+    hosts = dealt(pes, min(nodes, pes))
+    assert prints(f'HOSTS = {hosts}' '''
 class Asker(Chare):
     def ask(self):
         pe = charm.myPe()
@@ -430,9 +441,15 @@ class Asker(Chare):
                 charm.getPeHostRank(pe))
 def main(args):
     n = charm.numPes()
-    assert Group(Asker).ask(ret=True).get() == [
-        (pe, n, 0, 1, list(range(n)), 0, n, 0, pe) for pe in range(n)]
-    for bad in (lambda: charm.getHostPes(1), lambda: charm.getPeHost(n),
+    hosts = HOSTS
+    assert sum(hosts, []) == list(range(n)) and charm.numHosts() == len(hosts)
+    answers = Group(Asker).ask(ret=True).get()
+    for host, pes in enumerate(hosts):
+        assert charm.getHostPes(host) == pes and charm.getHostFirstPe(host) == pes[0]
+        assert charm.getHostNumPes(host) == len(pes)
+        for rank, pe in enumerate(pes):
+            assert answers[pe] == (pe, n, host, len(hosts), hosts[0], 0, len(hosts[0]), host, rank)
+    for bad in (lambda: charm.getHostPes(len(hosts)), lambda: charm.getPeHost(n),
                 lambda: charm.getPeHost(-1)):
         try:
             bad()
@@ -440,7 +457,7 @@ def main(args):
             print(error)
     exit()
 charm.start(main)
-''', pes).count('\n') == 3
+''', pes, options=('--nodes', len(hosts))).count('\n') == 3
 
 
 # ---- readonlies ----

@@ -4,8 +4,8 @@
 /* The command's modules are in no library. */
 #include "client/cli/duration.c"
 #include "client/cli/progress.c"
-#include "proto/table.h"
 #include "client/cli/tail.c"
+#include "proto/table.h"
 #include "proto/utf8.c"
 
 /* ---- lengths of time ---- */
