@@ -105,7 +105,8 @@ struct placing_request {
 
 /* One at a time: `placed` or `not_now` follows, from within the call if no other node is asked. */
 void placing_try(struct placing *placing, const struct placing_request *request);
-/* `need` NULL: any Python will do. `failed`: it cannot be found out, a sentence: not now. */
+/* `need` NULL: any Python will do. `failed`: it cannot be found out, a sentence: not now; NULL or
+ * empty: it was. */
 void placing_needed(struct placing *placing, uint64_t job, const C4p__Python *need,
                     const char *failed);
 /* It was seen too late (Prepared) that a node cannot run the job: it is not asked again for it. */

@@ -319,6 +319,8 @@ void placing_needed(struct placing *placing, uint64_t job, const C4p__Python *ne
 
     if (placement == NULL || placement->state != PLACEMENT_NEEDS)
         return;
+    if (failed != NULL && *failed == '\0')
+        failed = NULL;
     if (failed == NULL && need != NULL && (placement->need = need_copy(need)) == NULL)
         failed = "the daemon is out of memory";
     if (failed != NULL) {

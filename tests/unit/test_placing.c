@@ -414,7 +414,7 @@ static void a_need_that_cannot_be_found_out_is_told(void **state)
     placing_needed(alpha->placing, 1, NULL, NULL); /* too late */
     assert_int_equal(town.letter_count, 0);
     town_try(&town, 0, 1, 6);
-    placing_needed(alpha->placing, 1, NULL, NULL);
+    placing_needed(alpha->placing, 1, NULL, "");
     letters_carry(&town); /* any Python will do */
     assert_int_equal(alpha->placed, 1);
     town_raze(&town);
