@@ -1,4 +1,4 @@
-"""c4pd's commands about a cluster: init, token, join, nodes, evict, key, leave; good use and bad."""
+"""c4pd's commands about a cluster: init, token, join, nodes, evict, key, leave."""
 
 import json
 import os
