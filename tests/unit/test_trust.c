@@ -146,6 +146,25 @@ static void two_sets_that_met_the_same_records_in_other_orders_have_one_hash(voi
     scratch_remove(&second);
 }
 
+/* Releases must agree on it: worked out by hand from proto/cluster.md, "Keys". */
+static void the_hash_of_a_record_is_what_it_always_was(void **state)
+{
+    struct trust *trust = founded();
+    struct enrolment node = record_of(5, KEY_NODE, "beta"), user = record_of(6, KEY_USER, "al@x");
+    uint64_t before = trust_hash(trust);
+
+    (void)state;
+    assert_int_equal(trust_join(trust, &node, error), 1);
+    assert_true(trust_hash(trust) - before == UINT64_C(0xe157e7e74c2b5742));
+    before = trust_hash(trust);
+    user.revoked = true;
+    user.revoked_at = NOW + 1;
+    memset(user.revoked_by.bytes, 2, NODE_KEY_SIZE);
+    assert_int_equal(trust_join(trust, &user, error), 1);
+    assert_true(trust_hash(trust) - before == UINT64_C(0x470fa352a14cd313));
+    trust_close(trust);
+}
+
 /* ---- beginning ---- */
 
 static void a_founded_cluster_has_one_node_and_is_read_back(void **state)
@@ -664,6 +683,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         trust_test(the_order_of_joins_and_their_number_make_no_difference),
         trust_test(two_sets_that_met_the_same_records_in_other_orders_have_one_hash),
+        trust_test(the_hash_of_a_record_is_what_it_always_was),
         trust_test(a_founded_cluster_has_one_node_and_is_read_back),
         trust_test(a_second_cluster_on_the_same_directory_is_refused),
         trust_test(names_that_are_none_are_refused),
