@@ -251,6 +251,8 @@ static void gone_handle(struct remote_crew *remote, const C4p__Report *report)
         pe_died(remote, pe, 0, 0);
     if (remote->state == REMOTE_LAUNCHED)
         remote->state = REMOTE_GONE;
+    /* It is quiet now: that may have been the last thing that the job's end waited for. */
+    remote->crew.listener.pump(remote->crew.listener.context);
 }
 
 static void input_handle(struct remote_crew *remote, const C4p__Report *report)

@@ -63,7 +63,7 @@ struct reservation_sum reservation_sum(const struct reservation_request *request
 
         if (!reservation_usable(request, node))
             continue;
-        sum.nodes++;
+        sum.nodes += node->pes > 0;
         if (node->self) {
             sum.self_pes = node->pes;
             sum.self_free = less(node->pes_free, node->pes);
