@@ -18,6 +18,18 @@
 
 #define QUESTION_SIZE 4096
 
+/* Whoever listens there is this user? Else it is not told anything. */
+static bool daemon_is_ours(int fd)
+{
+    struct ucred credentials;
+    socklen_t size = sizeof(credentials);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+        return false;
+    errno = EPERM;
+    return credentials.uid == geteuid();
+}
+
 static int door_open(const char *state_dir)
 {
     const struct timeval patience = {PATIENCE_S, 0};
@@ -31,7 +43,7 @@ static int door_open(const char *state_dir)
         errno = ENAMETOOLONG;
     else if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
              setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
-             connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+             connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && daemon_is_ours(fd))
         return fd;
     reason = errno;
     close(fd);

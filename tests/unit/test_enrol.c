@@ -418,6 +418,57 @@ static void enrol_with_nonsense_in_it_is_refused(void **state)
     seed_end(&seed);
 }
 
+/* ---- bytes that releases must agree on ---- */
+
+static C4p__Peer *golden(const char *bytes, size_t size)
+{
+    C4p__Peer *peer = peer_unpack(bytes, size);
+    uint8_t again[512];
+
+    assert_non_null(peer);
+    assert_int_equal(c4p__peer__get_packed_size(peer), size);
+    assert_int_equal(c4p__peer__pack(peer, again), size);
+    assert_memory_equal(again, bytes, size);
+    return peer;
+}
+
+static void enrol_and_enrolled_are_the_bytes_that_they_always_were(void **state)
+{
+    static const char enrol[] =
+        "\x08\x01\xa2\x01\x33\x0a\x20\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05"
+        "\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x12"
+        "\x04\x62\x65\x74\x61\x18\x01\x20\x01\x2a\x05\x30\x2e\x31\x2e\x30";
+    static const char refusal[] = "\x08\x01\x10\x07\xaa\x01\x04\x0a\x02\x6e\x6f";
+    static const char welcome[] =
+        "\x08\x01\x10\x07\xaa\x01\x67\x12\x10\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a"
+        "\x0b\x0c\x0d\x0e\x0f\x1a\x03\x6c\x61\x62\x22\x4c\x0a\x20\x05\x05\x05\x05\x05\x05"
+        "\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05"
+        "\x05\x05\x05\x05\x05\x05\x1a\x04\x62\x65\x74\x61\x20\x09\x2a\x20\x01\x01\x01\x01"
+        "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
+        "\x01\x01\x01\x01\x01\x01\x01\x01\x30\x01";
+    C4p__Peer *peer = golden(enrol, sizeof(enrol) - 1);
+    struct enrolment record;
+
+    (void)state;
+    assert_int_equal(peer->body_case, C4P__PEER__BODY_ENROL);
+    assert_string_equal(peer->enrol->name, "beta");
+    assert_int_equal(peer->enrol->key.len, NODE_KEY_SIZE);
+    assert_int_equal(peer->enrol->min_version, 1);
+    assert_int_equal(peer->enrol->max_version, 1);
+    peer_free(peer);
+    peer = golden(refusal, sizeof(refusal) - 1);
+    assert_string_equal(peer->enrolled->refused, "no");
+    assert_int_equal(peer->incarnation, 7);
+    peer_free(peer);
+    peer = golden(welcome, sizeof(welcome) - 1);
+    assert_string_equal(peer->enrolled->cluster_name, "lab");
+    assert_int_equal(peer->enrolled->cluster.len, TRUST_ID_SIZE);
+    assert_true(enrolment_from_wire(peer->enrolled->trust[0], &record));
+    assert_string_equal(record.name, "beta");
+    assert_int_equal(record.since, 9);
+    peer_free(peer);
+}
+
 /* ---- addresses where nobody is ---- */
 
 static int port_bind(bool listens, char address[64])
@@ -493,6 +544,7 @@ int main(void)
         watched_test(versions_that_do_not_meet_are_refused_at_both_ends),
         watched_test(an_answer_that_is_none_is_refused),
         watched_test(enrol_with_nonsense_in_it_is_refused),
+        watched_test(enrol_and_enrolled_are_the_bytes_that_they_always_were),
         watched_test(a_seed_that_cannot_be_reached_is_named_with_what_to_do),
         watched_test(who_takes_connections_and_says_nothing_is_given_up),
         watched_test(what_is_no_token_is_told_before_anything_is_made),
