@@ -534,6 +534,15 @@ static int job_man(struct job *job, const struct job_request *request, const str
     return rc;
 }
 
+/* Files are looked for where PEs are: the other nodes have their own. */
+static int request_check(const struct job_request *request, const struct job_span *span,
+                         char error[JOB_ERROR_SIZE])
+{
+    if (span != NULL && span->nodes[0].pes == 0)
+        return job_check_figures(request, error);
+    return job_check(request, error);
+}
+
 struct job *job_create(uint64_t id, const struct job_request *request,
                        const struct job_place *place, const struct job_span *span,
                        struct transcript *transcript, const struct job_listener *listener,
@@ -552,7 +561,7 @@ struct job *job_create(uint64_t id, const struct job_request *request,
     job->transcript = transcript;
     control_id_format(id, text);
     snprintf(job->subject, sizeof(job->subject), "job %s", text);
-    if (job_check(request, error) != 0 || job_parts_make(job, request, error) != 0 ||
+    if (request_check(request, span, error) != 0 || job_parts_make(job, request, error) != 0 ||
         job_man(job, request, span, error) != 0) {
         job_destroy(job);
         return NULL;

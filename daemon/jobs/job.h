@@ -97,6 +97,8 @@ struct job_listener {
 
 /* What can be seen to be impossible before anything is made: -1 with a sentence. */
 int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE]);
+/* The same, but for what must be on this host: none of its PEs may be here. */
+int job_check_figures(const struct job_request *request, char error[JOB_ERROR_SIZE]);
 
 /* NULL with a sentence in `error`. The transcript is borrowed, and must outlive the job. `span` NULL:
  * all PEs are here. */

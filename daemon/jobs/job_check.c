@@ -14,10 +14,9 @@
 /* Ten years: more is a mistake, and timers count in seconds. */
 #define MAX_TIME_LIMIT_MS (10ull * 366 * 24 * 60 * 60 * 1000)
 
-int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
+int job_check_figures(const struct job_request *request, char error[JOB_ERROR_SIZE])
 {
-    struct stat directory;
-    char path[PATH_MAX], limit[WORDS_SIZE];
+    char limit[WORDS_SIZE];
     bool aligned = request->region_size % SEGMENT_REGION_ALIGN == 0;
 
     if (request->pes > SEGMENT_MAX_PES) {
@@ -46,6 +45,16 @@ int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
                  words_duration(request->time_limit_ms, limit), 10 * 366);
         return -1;
     }
+    return 0;
+}
+
+int job_check(const struct job_request *request, char error[JOB_ERROR_SIZE])
+{
+    struct stat directory;
+    char path[PATH_MAX];
+
+    if (job_check_figures(request, error) != 0)
+        return -1;
     if (*request->cwd != '/' || stat(request->cwd, &directory) != 0 ||
         (errno = ENOTDIR, !S_ISDIR(directory.st_mode)) || access(request->cwd, X_OK) != 0) {
         snprintf(error, JOB_ERROR_SIZE, "the directory %.150s: %s", request->cwd,

@@ -1,6 +1,7 @@
 """A program's files go to the daemon with its job, and are there for as long as the job is."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -122,6 +123,84 @@ def test_what_a_queued_job_needs_stays_also_after_a_restart(start_daemon, applic
     go.write_text("")
     daemon.wait_for(waits, "completed")
     assert wait_until(lambda: submit(b"b").returncode == 0)
+
+
+PLACE = """
+import os, sys
+import helper
+from c4py import charm, Chare, Group
+class Place(Chare):
+    def tell(self, done):
+        with open("data/table.txt") as table:
+            print(helper.WORD, table.read().strip(), os.getcwd(), flush=True)
+        with open("written", "w") as beside:
+            beside.write("x")
+        self.reduce(done)
+def main(args):
+    done = charm.Future()
+    Group(Place).tell(done)
+    done.get()
+    exit()
+charm.start(main)
+"""
+
+
+@pytest.fixture
+def two_nodes(start_daemon, no_leftovers):
+    """Daemons of a cluster on this host: the first has one PE, the second two."""
+
+    def c4pd(*arguments):
+        done = subprocess.run([C4PD, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first, second = no_leftovers / "first", no_leftovers / "second"
+    c4pd("init", "--state-dir", first, "--node", "a")
+    options = ["--listen", "127.0.0.1:0"]
+    daemons = [start_daemon(first, pes=1, options=options)]
+    token = re.search(r"c4pt1-[\w-]+", c4pd("token", "--state-dir", first)).group()
+    c4pd("join", "--state-dir", second, "--name", "b", token)
+    daemons.append(start_daemon(second, pes=2, options=options))
+    for daemon in daemons:
+        assert wait_until(
+            lambda: c4pd("nodes", "--state-dir", daemon.state_dir).count(" alive ") == 2)
+    return daemons
+
+
+def detach(daemon, program, *arguments, pes=1, options=(), **more):
+    """Submit to one of several daemons; the job's id."""
+    done = daemon.c4py("submit", "--state-dir", daemon.state_dir, "--detach", "-n", pes, *options,
+                       program, *arguments, **more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_job_runs_on_a_host_where_its_files_never_were(two_nodes, application, tmp_path):
+    home, other = two_nodes
+    (application / "app.py").write_text(PLACE)
+    stays = []
+    for daemon, pes in ((home, 1), (other, 2)):
+        go = tmp_path / f"go{pes}"
+        stays.append((daemon, detach(daemon, daemon.program(STAY), go, pes=pes), go))
+    for daemon, id, _ in stays:
+        assert daemon.c4py("wait", "--state-dir", daemon.state_dir, "--timeout", "0s",
+                           id).returncode == 124
+    options = ["--include", "data", "--name", "traveller"]
+    job = detach(home, "app.py", pes=2, options=options, cwd=application)
+    application.rename(tmp_path / "elsewhere")      # nobody has them any more but the daemon
+    stays[1][2].write_text("")
+    ended = home.c4py("wait", "--state-dir", home.state_dir, "--timeout", "50s", job)
+    output = home.c4py("logs", "--state-dir", home.state_dir, job)
+    assert ended.returncode == 0, output
+    lines = sorted(output.stdout.splitlines())
+    work = str(other.state_dir / "work") + "/"
+    assert [line.split()[:4] for line in lines] == [["found", "1", "2", "3"]] * 2
+    assert all(line.split()[4].startswith(work) for line in lines), output
+    # Its directory has gone with it, what was fetched stays.
+    assert wait_until(lambda: list((other.state_dir / "work").iterdir()) == [])
+    assert b"WORD = 'found'\n" in blobs(other)
+    assert not (tmp_path / "elsewhere" / "written").exists()
+    stays[0][2].write_text("")
 
 
 BAD_INPUT = {
