@@ -77,19 +77,15 @@ static void page_put(struct swim *swim, const struct member *member, size_t *cou
 bool swim_exchange_page(struct swim *swim, struct outgoing *outgoing, size_t *count)
 {
     size_t number = swim->count;
-    struct member *member;
 
     for (*count = 0; outgoing->next < swim->count && *count < SWIM_PAGE; outgoing->next++)
         page_put(swim, swim->members[outgoing->next], count);
-    DL_FOREACH2(swim->left, member, state_next)
-    {
-        if (*count == SWIM_PAGE)
-            break;
+    for (struct member *member = swim->left; member != NULL && *count < SWIM_PAGE;
+         member = member->state_next)
         if (number++ == outgoing->next) {
             page_put(swim, member, count);
             outgoing->next++;
         }
-    }
     return outgoing->next < HASH_COUNT(swim->hash);
 }
 

@@ -120,10 +120,11 @@ static bool choice_add(struct choice *choice, const struct member *member, bool 
     return true;
 }
 
-/* Whatever else fits: these are why the message is sent. */
+/* Whatever else fits: these are why the message is sent. Who was only introduced is nobody else's
+ * business. */
 static void choice_add_first(struct choice *choice, struct member *member, bool facts)
 {
-    if (choice_add(choice, member, facts))
+    if (member->record.incarnation > 0 && choice_add(choice, member, facts))
         choice->had[choice->had_count++] = member;
 }
 
@@ -161,7 +162,7 @@ size_t swim_rumours_choose(struct swim *swim, const struct outgoing *outgoing, s
     struct choice choice = {.swim = swim, .limit = swim->settings.rumour_bytes - EMPTY_BYTES};
     struct member *about = swim_member_find(swim, &outgoing->about);
 
-    if (to->record.state != MEMBER_ALIVE && to->record.incarnation > 0)
+    if (to->record.state != MEMBER_ALIVE)
         choice_add_first(&choice, to, false);
     if (outgoing->with_self)
         choice_add_first(&choice, swim->self, outgoing->with_facts);

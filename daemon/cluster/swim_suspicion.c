@@ -14,7 +14,6 @@
 #include "daemon/cluster/swim_internal.h"
 
 #include <string.h>
-#include <utlist.h>
 
 /* 1000 * log(n + 1) / log(4): how far n confirmations shorten the time. */
 static const uint16_t shortening[SWIM_CONFIRMERS + 1] = {0, 500, 792, 1000};
@@ -148,12 +147,12 @@ static void suspicion_over(struct swim *swim, struct member *member)
 
 void swim_suspicions_tick(struct swim *swim)
 {
-    struct member *member, *next;
+    struct member *next;
 
-    DL_FOREACH_SAFE2(swim->suspects, member, next, state_next)
-    {
+    for (struct member *member = swim->suspects; member != NULL; member = next) {
         int64_t deadline = swim_suspicion_deadline(swim, member);
 
+        next = member->state_next;
         if (deadline <= swim->now)
             suspicion_over(swim, member);
         else
@@ -163,8 +162,6 @@ void swim_suspicions_tick(struct swim *swim)
 
 void swim_suspicions_postpone(struct swim *swim, int64_t by)
 {
-    struct member *member;
-
-    DL_FOREACH2(swim->suspects, member, state_next)
-    member->since += by;
+    for (struct member *member = swim->suspects; member != NULL; member = member->state_next)
+        member->since += by;
 }

@@ -166,7 +166,7 @@ int figures_print(void)
     detection_print(5, 1000, 1, 0, false);
     for (unsigned i = 0; i < 4; i++)
         detection_print(sizes[i], 1000 / sizes[i] + 10, 5, 5, false);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 3; i++)
         detection_print(1000, i == 0 ? 10 : 2, 20, percents[i], false);
     printf("\n| nodes | bytes/s | messages/s | busy: bytes/s | messages/s | bytes a crash |\n"
            "|--|--|--|--|--|--|\n");
