@@ -34,17 +34,23 @@ static void on_need(void *context, const C4p__Python *need, const char *reason)
     struct entry *entry = context;
     struct jobs *jobs = entry->jobs;
     size_t size = need != NULL ? c4p__python__get_packed_size(need) : 0;
-    uint8_t *packed = need != NULL ? malloc(size + 1) : NULL;
+    uint8_t *packed = malloc(size + 1);
 
     entry->probe = NULL;
+    if (need == NULL) {
+        free(packed);
+        /* What its own home cannot run, no other node can: it is not to wait for ever. */
+        if (queue_remove(jobs->queue, entry->id))
+            entry_end_unstarted(jobs, entry, JOB_FAILED, 1, reason);
+        return;
+    }
     if (packed != NULL) {
         c4p__python__pack(need, packed);
         entry->need = c4p__python__unpack(NULL, size, packed);
     }
     free(packed);
-    if (entry->need == NULL && reason == NULL)
-        reason = "the daemon is out of memory";
-    placing_needed(jobs->placing, entry->id, entry->need, reason);
+    placing_needed(jobs->placing, entry->id, entry->need,
+                   entry->need == NULL ? "the daemon is out of memory" : NULL);
 }
 
 void away_need(void *context, uint64_t job)

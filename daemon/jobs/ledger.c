@@ -57,7 +57,7 @@ static void share_drop(struct ledger *ledger, struct share *share)
 
 void ledger_destroy(struct ledger *ledger)
 {
-    struct share *share, *next;
+    struct share *share = NULL, *next = NULL;
 
     if (ledger == NULL)
         return;
@@ -223,7 +223,7 @@ void ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t
 
 void ledger_forget(struct ledger *ledger, const struct node_key *home)
 {
-    struct share *share, *next;
+    struct share *share = NULL, *next = NULL;
 
     HASH_ITER(hh, ledger->shares, share, next)
     {
@@ -241,7 +241,7 @@ bool ledger_take(struct ledger *ledger, uint64_t job, uint32_t pes)
 
 int64_t ledger_expire(struct ledger *ledger, int64_t now)
 {
-    struct share *share, *next;
+    struct share *share = NULL, *next = NULL;
     int64_t first = -1;
 
     if (ledger->leases == 0)

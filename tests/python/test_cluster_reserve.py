@@ -185,3 +185,21 @@ def test_a_node_that_drains_is_asked_for_nothing(cluster, tmp_path):
     assert stop.wait(SECONDS) == 0
     beta.start()
     alpha.wait_for(job, "completed")
+
+
+def test_a_job_whose_python_is_gone_at_its_home_fails_and_does_not_wait_for_ever(cluster, tmp_path):
+    alpha, _ = cluster(1, 2)
+    gate = tmp_path / "gate"
+    python = tmp_path / "python3"
+    python.symlink_to("/usr/bin/python3")
+    first = alpha.submit(GATED, 3, gate)
+    alpha.wait_for(first, "running")
+    program = tmp_path / "late.py"
+    program.write_text("print('never')")
+    late = alpha.done("submit", "--detach", "-n", 3, "--python", python, program).strip()
+    python.unlink()
+    gate.touch()
+    alpha.wait_for(late, "failed")
+    assert str(python) in alpha.job(late)["message"]
+    after = alpha.submit("print('after')", 3)
+    alpha.wait_for(after, "completed")
