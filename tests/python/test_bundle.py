@@ -1,8 +1,10 @@
 """A program's files go to the daemon with its job, and are there for as long as the job is."""
 
+import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 from harness import C4PD, wait_until
@@ -201,6 +203,29 @@ def test_a_job_runs_on_a_host_where_its_files_never_were(two_nodes, application,
     assert b"WORD = 'found'\n" in blobs(other)
     assert not (tmp_path / "elsewhere" / "written").exists()
     stays[0][2].write_text("")
+
+
+def test_a_host_without_a_module_is_left_out_and_named(two_nodes, application, tmp_path):
+    home, _ = two_nodes
+    base = tmp_path / "base"
+    version = "python%d.%d" % sys.version_info[:2]
+    (base / "lib" / version / "site-packages").mkdir(parents=True)
+    (base / "lib" / version / "site-packages" / "only_here.py").write_text("")
+    (application / "app.py").write_text("import only_here" + HELLO)
+    # The environment is the job's, not the other daemon's: there it finds no such module.
+    options = ["--env", f"PYTHONUSERBASE={base}", "--python", sys.executable]
+    job = detach(home, "app.py", pes=2, options=options, cwd=application)
+
+    def reason():
+        done = home.c4py("jobs", "--state-dir", home.state_dir, "--json")
+        return next(row["reason"] for row in json.loads(done.stdout) if row["id"] == job)
+
+    assert wait_until(lambda: "host b has no module only_here" in reason(), 20), reason()
+    cancelled = home.c4py("cancel", "--state-dir", home.state_dir, job)
+    assert cancelled.returncode == 0
+    done = home.c4py("submit", "--state-dir", home.state_dir, "-n", 1, *options, "app.py",
+                     cwd=application)
+    assert (done.returncode, done.stdout) == (0, "found\n"), done.stderr
 
 
 BAD_INPUT = {
