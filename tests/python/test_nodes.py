@@ -1,204 +1,270 @@
-"""Programs on several nodes of one private daemon (c4py run --nodes): as on one, for who looks on."""
+"""Programs whose PEs are on several nodes: what is different there, and must not be seen.
 
-import os
-import pathlib
-import signal
+The tests of the model run on several nodes too, with C4P_NODES=2 in the environment.
+"""
 
 import pytest
-from harness import ROOT
 
-SLEEP = """
-import os, time
-print(f"up {os.environ['C4P_PE']}", flush=True)
-time.sleep(600)
-"""
+HEAD = '''
+import os, pathlib, sys, time
+import numpy
+from c4py import charm, Chare, Group, Array, Future, Reducer, coro
+'''
 
-# PE `who` ends the program with `code`.
-EXIT = """
-import sys
-from charm4py import charm, Chare, Group
 
-class Ender(Chare):
-    def end(self, code):
-        charm.exit(code)
+@pytest.fixture
+def spread(run_program):
+    """Run a program on some PEs of some nodes; what it printed, if all went well."""
 
+    def run(source, pes, nodes, code=0, options=()):
+        ran = run_program(HEAD + source, pes, options=("--nodes", nodes, *options))
+        assert ran.returncode == code, ran
+        return ran.stderr if code else ran.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("pes, nodes", [(3, 2), (5, 5), (9, 6), (12, 12)])
+def test_broadcasts_of_all_sizes_keep_the_order_of_each_sender(spread, pes, nodes):
+    # Straight to each node, along a tree, and to single PEs: always in the order of the calls.
+    assert spread('''
+class Sink(Chare):
+    def __init__(self):
+        self.seen = []
+    def take(self, number, data):
+        assert (data == number).all()
+        self.seen.append(number)
+    def cast(self, sinks, base):
+        for i in range(12):
+            sinks.take(base + 2 * i, numpy.full([1, 100, 8000, 40000][i % 4], float(base + 2 * i)))
+            sinks[(charm.myPe() + i) % charm.numPes()].take(base + 2 * i + 1,
+                                                           numpy.full(9, base + 2.0 * i + 1))
+    def told(self):
+        return self.seen
 def main(args):
-    Group(Ender)[int(args[1])].end(int(args[2]))
-
-charm.start(main)
-"""
-
-RING = """
-import numpy as np
-from charm4py import charm, Chare, Array, Reducer, Future
-
-class Link(Chare):
-    def __init__(self, size, done):
-        self.size, self.done = size, done
-
-    def turn(self, data, left):
-        if left == 0:
-            self.done(data)
-        else:
-            self.thisProxy[(self.thisIndex[0] + 1) % self.size].turn(data + 1, left - 1)
-
-    def total(self, done):
-        self.reduce(done, self.thisIndex[0], Reducer.sum)
-
-def main(args):
-    size = 4 * charm.numPes()
-    done, total = Future(), Future()
-    links = Array(Link, size, args=[size, done])
-    links[0].turn(np.zeros(100000), 3 * size)
-    links.total(total)
-    print(done.get().sum() == 100000 * 3 * size, total.get() == size * (size - 1) // 2)
+    sinks = Group(Sink)
+    for pe in range(charm.numPes()):
+        sinks[pe].cast(sinks, 1000 * pe)
+    charm.waitQD()
+    for pe, seen in enumerate(sinks.told(ret=True).get()):
+        for sender in range(charm.numPes()):
+            whole = [2 * i for i in range(12)]
+            single = [2 * i + 1 for i in range(12) if (sender + i) % charm.numPes() == pe]
+            assert [number - 1000 * sender for number in seen
+                    if number // 1000 == sender] == sorted(whole + single)
+    print('in order')
     exit()
-
 charm.start(main)
-"""
+''', pes, nodes) == "in order\n"
 
 
-def nodes(count):
-    return ("--nodes", count)
+@pytest.mark.parametrize("pes, nodes", [(8, 4), (14, 7)])
+def test_reductions_complete_through_nodes_whose_pes_are_busy(spread, tmp_path, pes, nodes):
+    # All PEs but the first compute until main has the result.
+    assert spread(f'''
+flag = pathlib.Path({str(tmp_path)!r}) / 'done'
+class Worker(Chare):
+    def work(self, target):
+        self.contribute(numpy.full(3000, charm.myPe() + 1.0), Reducer.sum, target)
+        deadline = time.monotonic() + 30
+        while charm.myPe() > 0 and not flag.exists():
+            assert time.monotonic() < deadline, 'the reduction waits for PEs that are busy'
+def main(args):
+    result = Future()
+    Group(Worker).work(result)
+    n = charm.numPes()
+    print((result.get() == n * (n + 1) // 2).all())
+    flag.touch()
+    exit()
+charm.start(main)
+''', pes, nodes) == "True\n"
 
 
-def pe_of(pid):
-    """The number of the PE that a process is."""
-    environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return next(int(entry[7:]) for entry in environment if entry.startswith(b"C4P_PE="))
+@pytest.mark.parametrize("pes, nodes", [(4, 2), (7, 7), (13, 6)])
+def test_every_reducer_and_every_target_over_nodes(spread, pes, nodes):
+    assert spread('''
+def longest(contributions):
+    return max(contributions, key=len)
+Reducer.addReducer(longest)
+class Target(Chare):
+    def __init__(self, done):
+        self.done = done
+    def take(self, value):
+        self.done.send((charm.myPe(), value))
+    def nothing(self):
+        self.done.send(charm.myPe())
+class Worker(Chare):
+    def give(self, data, name, target):
+        mine = data[self.thisIndex[0]] if data is not None else None
+        self.contribute(mine, getattr(Reducer, name), target)
+    @coro
+    def all(self, data, name):
+        return self.allreduce(data[self.thisIndex[0]], getattr(Reducer, name)).get()
+def reduced(workers, data, name):
+    result = Future()
+    workers.give(data, name, result)
+    return result.get()
+def main(args):
+    n, elements = charm.numPes(), 3 * charm.numPes() + 1
+    workers = Array(Worker, elements)
+    numbers = list(range(elements))
+    assert reduced(workers, numbers, 'sum') == sum(numbers)
+    assert reduced(workers, [2**62] * elements, 'sum') == 2**62 * elements
+    assert reduced(workers, [float(x) for x in numbers], 'max') == elements - 1
+    assert reduced(workers, [1, 2.5] + numbers[2:], 'min') == 1
+    assert reduced(workers, [x > 0 for x in numbers], 'logical_and') is False
+    assert reduced(workers, [x == 2 for x in numbers], 'logical_xor') is True
+    arrays = [numpy.full((7, 3), x, 'i2') for x in numbers]
+    assert reduced(workers, arrays, 'sum').dtype == numpy.int16
+    assert (reduced(workers, arrays, 'sum') == sum(numbers)).all()
+    one = reduced(workers, [numpy.array([x]) for x in numbers], 'sum')
+    assert type(one) is numpy.int64 and one == sum(numbers)
+    halves = reduced(workers, [numpy.full(3, x, 'e') for x in numbers], 'max')
+    assert halves.dtype == numpy.float16 and (halves == elements - 1).all()
+    lists = reduced(workers, [[x, -x] for x in numbers], 'min')
+    assert list(lists) == [0, 1 - elements]
+    words = [f'{x:03}' for x in numbers]
+    assert reduced(workers, words, 'gather') == words
+    assert reduced(workers, ['x' * x for x in numbers], 'longest') == 'x' * (elements - 1)
+    assert reduced(workers, None, 'nop') is None
+    for name, expected in (('sum', sum(numbers)), ('gather', numbers)):
+        assert workers.all(numbers, name, ret=True).get() == [expected] * elements
+        for pe in (0, n - 1, n // 2):
+            done = Future()
+            target = Chare(Target, onPE=pe, args=[done])
+            workers.give(numbers, name, target.take)
+            assert done.get() == (pe, expected)
+        done = Future(n)
+        workers.give(numbers, name, Group(Target, args=[done]).take)
+        assert sorted(done.get()) == [(pe, expected) for pe in range(n)]
+    done = Future(n)
+    workers.give(None, 'nop', Group(Target, args=[done]).nothing)
+    assert sorted(done.get()) == list(range(n))
+    few = Array(Worker, 2)
+    assert reduced(few, [1, 2], 'sum') == 3
+    print('all right')
+    exit()
+charm.start(main)
+''', pes, nodes) == "all right\n"
 
 
-@pytest.mark.parametrize("pes, count", [(2, 1), (2, 2), (5, 2), (4, 4), (7, 3)])
-def test_pes_are_dealt_to_the_nodes_in_blocks_and_the_first_have_more(run_program, pes, count):
-    done = run_program(
-        """
-import mmap, os, struct
-from charm4py import charm
-descriptor = int(os.environ["C4P_SEGMENT"])
-segment = mmap.mmap(descriptor, 4096, prot=mmap.PROT_READ)
-epoch, pes, first, local, node, nodes = struct.unpack_from("<6I", segment, 16)
-print(os.environ["C4P_PE"], pes, first, local, node, nodes)
-""",
-        pes,
-        options=nodes(count),
-    )
-    assert done.returncode == 0, done.stderr
-    lines = sorted([int(word) for word in line.split()] for line in done.stdout.splitlines())
-    sizes = [pes // count + (node < pes % count) for node in range(count)]
-    expected = []
-    for node, size in enumerate(sizes):
-        first = sum(sizes[:node])
-        expected += [[pe, pes, first, size, node, count] for pe in range(first, first + size)]
-    assert lines == expected
+def test_floating_point_results_do_not_depend_on_who_comes_last(spread):
+    assert spread('''
+import random
+class Worker(Chare):
+    def give(self, target, pause):
+        time.sleep(pause)
+        self.contribute(0.1 * (self.thisIndex[0] + 1) ** 3, Reducer.sum, target)
+def main(args):
+    workers = Array(Worker, 24)
+    results = set()
+    for _ in range(30):
+        done = Future()
+        for i in range(24):
+            workers[i].give(done, random.choice([0, 0.001]))
+        results.add(done.get())
+    print(len(results))
+    exit()
+charm.start(main)
+''', 8, 4) == "1\n"
 
 
-def test_there_are_no_more_nodes_than_pes(run_program):
-    done = run_program("print('never')", 2, options=nodes(3))
-    assert done.returncode == 1 and done.stdout == ""
-    assert "2 PEs cannot be spread over 3 nodes: each has at least one" in done.stderr
+@pytest.mark.parametrize("one, other", [
+    ("gather", "sum"), ("sum", "max"), ("nop", "gather"), ("sum", "nop")])
+def test_nodes_that_mean_different_reducers_end_the_program(spread, one, other):
+    said = spread(f'''
+class Worker(Chare):
+    def give(self, target):
+        name = {one!r} if charm.myPe() < 2 else {other!r}
+        self.contribute(None if name == 'nop' else 1, getattr(Reducer, name), target)
+def main(args):
+    done = Future()
+    Group(Worker).give(done)
+    done.get()
+charm.start(main)
+''', 4, 2, code=1)
+    assert "reduction 1 of Worker" in said and "must make the same calls" in said
 
 
-def test_without_a_number_of_pes_each_node_has_one_at_least(run_c4py, tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text("print('here')\n")
-    done = run_c4py("run", "--nodes", 9, program)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("here") >= 9
+def test_a_deadlock_names_who_has_not_contributed_on_another_node(spread):
+    said = spread('''
+class Worker(Chare):
+    def give(self, target):
+        if charm.myPe() < 4:
+            self.contribute(1, Reducer.sum, target)
+def main(args):
+    done = Future()
+    Group(Worker).give(done)
+    done.get()
+charm.start(main)
+''', 6, 3, code=1)
+    assert "deadlock" in said
+    assert "reduction 1 of Worker lacks 2 of its contributors: Worker[4] (PE 4)" in said
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("example", ["hello/array.py", "hello/group.py", "pi.py", "wordcount.py"])
-def test_examples_say_the_same_on_several_nodes(run_c4py, example, count):
-    def words(done):
-        assert done.returncode == 0, done.stderr
-        return sorted(line.partition(" in ")[0] for line in done.stdout.splitlines())
-
-    program = ROOT / "examples" / example
-    alone = run_c4py("run", "-n", 4, program)
-    assert words(run_c4py("run", "-n", 4, *nodes(count), program)) == words(alone)
-
-
-@pytest.mark.parametrize("pes, count", [(2, 2), (6, 3)])
-def test_messages_arrays_and_reductions_go_round_all_nodes(run_program, pes, count):
-    done = run_program(RING, pes, options=nodes(count))
-    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
-
-
-@pytest.mark.parametrize("who", range(4))
-@pytest.mark.parametrize("code", [0, 7])
-def test_a_pe_of_any_node_ends_the_program_with_its_code(run_program, who, code):
-    done = run_program(EXIT, 4, options=nodes(4), args=(who, code))
-    assert (done.returncode, done.stderr) == (code, "")
-
-
-@pytest.mark.parametrize("victim", range(4))
-def test_a_killed_pe_of_any_node_ends_all_with_its_last_words(start, victim):
-    running = start(
-        """
-import os, sys, time
-for number in range(30):
-    print(os.environ["C4P_PE"], "says", number, file=sys.stderr)
-sys.stderr.flush()
-print("up", flush=True)
-time.sleep(600)
-""",
-        4,
-        options=nodes(2),
-    )
-    assert running.says(b"up\nup\nup\nup\n")
-    os.kill(next(pid for pid in running.pes if pe_of(pid) == victim), signal.SIGKILL)
-    code, _, err = running.finish(10)
-    message = err.partition("c4py:")[2].splitlines()
-    assert code == 1
-    assert f"PE {victim} on host {os.uname().nodename} was killed by signal 9" in message[0]
-    assert message[1:] == [f"{victim} says {line}" for line in range(20, 30)]
+@pytest.mark.parametrize("pes, nodes", [(2, 2), (6, 3), (8, 8)])
+def test_quiescence_is_seen_when_the_last_message_of_any_node_is_handled(spread, pes, nodes):
+    assert spread('''
+class Walker(Chare):
+    def __init__(self):
+        self.handled = 0
+    def step(self, left):
+        self.handled += 1
+        if left % 5 == 0:
+            time.sleep(0.002)
+        if left:
+            self.thisProxy[(charm.myPe() * 7 + left) % charm.numPes()].step(left - 1)
+    def told(self):
+        return self.handled
+def main(args):
+    walkers = Group(Walker)
+    for turn in range(1, 6):
+        for i in range(10):
+            walkers[i % charm.numPes()].step(20)
+        charm.waitQD()
+        assert sum(walkers.told(ret=True).get()) == turn * 210
+    print('quiet')
+    exit()
+charm.start(main)
+''', pes, nodes) == "quiet\n"
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_cancel_reaches_every_node(start, number, code):
-    running = start(SLEEP, 4, options=nodes(4))
-    for pe in range(4):
-        assert running.says(f"up {pe}\n".encode())
-    running.signal(number)
-    assert running.finish(10)[0] == code
+def test_a_program_that_nobody_ends_is_over_when_a_timer_of_another_node_has_fired(spread):
+    assert spread('''
+class Late(Chare):
+    def later(self):
+        charm.scheduleCallableAfter(self.thisProxy[self.thisIndex].last, 0.3)
+    def last(self):
+        print('fired', flush=True)
+def main(args):
+    Group(Late)[charm.numPes() - 1].later()
+charm.start(main)
+''', 3, 3) == "fired\n"
 
 
-def test_what_all_pes_say_before_the_start_is_said_once(run_program):
-    done = run_program("raise ValueError('wrong')", 4, options=nodes(2))
-    assert done.returncode == 1
-    assert done.stderr.count("ValueError: wrong") == 1
-    assert "the same on PEs 1-3" in done.stderr
-
-
-def test_standard_input_is_pe_0s(run_program):
-    program = "import sys; data = sys.stdin.read(); data and print(len(data))"
-    done = run_program(program, 3, options=nodes(3), input="x" * 200000)
-    assert (done.returncode, done.stdout) == (0, "200000\n")
-
-
-def test_output_of_all_nodes_comes_whole(run_program):
-    program = """
-import os
-pe = os.environ["C4P_PE"]
-for number in range(3000):
-    print(pe, number, "x" * 60)
-"""
-    done = run_program(program, 4, options=nodes(4))
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
-    for pe in range(4):
-        mine = [line for line in lines if line.startswith(f"{pe} ")]
-        assert mine == [f"{pe} {number} {'x' * 60}" for number in range(3000)]
-
-
-def test_a_corrupt_segment_of_any_node_ends_the_job(run_c4py, fake_pe):
-    done = run_c4py("run", "-n", 2, *nodes(2), fake_pe, "garbage", 3)
-    assert done.returncode == 1
-    assert done.stderr.startswith("c4py: ")
-
-
-def test_a_service_says_that_it_is_no_playground(daemon):
-    """The option is of c4py run alone."""
-    done = daemon.c4py("submit", "--nodes", 2, "-n", 2, "app.py")
-    assert done.returncode == 2
-    assert "--nodes" in done.stderr
+@pytest.mark.parametrize("case", range(4))
+def test_order_reductions_and_quiescence_hold_with_delays_at_every_turn(spread, case):
+    delays = f"C4P_TEST_DELAYS={case},0.05,300"
+    assert spread('''
+class Ring(Chare):
+    @coro
+    def run(self, rounds, data):
+        total = 0
+        for i in range(rounds):
+            got = self.allreduce(data * (charm.myPe() + 1), Reducer.sum).get()
+            total += float(got[0])
+            self.thisProxy[(charm.myPe() + 1) % charm.numPes()].note(i, data)
+        return total
+    def note(self, i, data):
+        self.notes = getattr(self, 'notes', 0)
+        assert i == self.notes
+        self.notes += 1
+def main(args):
+    n = charm.numPes()
+    ring = Group(Ring)
+    assert ring.run(20, numpy.ones(9000), ret=True).get() == [20 * n * (n + 1) / 2] * n
+    charm.waitQD()
+    print('right')
+    exit()
+charm.start(main)
+''', 5, 5, options=("--env", delays)) == "right\n"

@@ -192,5 +192,5 @@ charm.start(main)
 
 
 def test_an_array_that_a_thread_drops_is_given_back_though_the_pe_sleeps(run_program):
-    result = run_program(DROPPED)
+    result = run_program(DROPPED, options=("--nodes", 1))  # nothing is pinned elsewhere
     assert result.stdout == 'True True\n', result
