@@ -109,19 +109,6 @@ static bool host_format(const struct sockaddr *address, socklen_t size,
     return true;
 }
 
-bool address_resolve(const char *name, char host[ADDRESS_HOST_MAX + 1])
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    bool good;
-
-    if (getaddrinfo(name, NULL, &hints, &found) != 0)
-        return false;
-    good = host_format(found->ai_addr, found->ai_addrlen, host);
-    freeaddrinfo(found);
-    return good;
-}
-
 /* Where packets to this one would come from: connecting a socket of UDP asks for the route, and sends
  * nothing. */
 static bool source_towards(const char *towards, char host[ADDRESS_HOST_MAX + 1])

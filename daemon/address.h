@@ -28,8 +28,6 @@ bool address_is_any(const char *host);
 /* "tcp://10.0.0.1:7227" */
 void address_format(const struct address *address, char text[ADDRESS_TEXT_SIZE]);
 
-/* Asks the system for the number of a name (it may wait for a name server). False: it has none. */
-bool address_resolve(const char *name, char host[ADDRESS_HOST_MAX + 1]);
 /* Asks the system which of its addresses packets to `towards` (numeric; NULL: to anywhere) come from. */
 bool address_of_source(const char *towards, char host[ADDRESS_HOST_MAX + 1]);
 

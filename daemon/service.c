@@ -405,6 +405,7 @@ struct service *service_create(const struct job_place *place, const char *addres
         service_destroy(service);
         return NULL;
     }
+    service_changed(service);
     return service;
 }
 

@@ -10,12 +10,16 @@
 
 #include "daemon/cluster/cluster_internal.h"
 #include "daemon/cluster/record.h"
+#include "daemon/cluster/resolve.h"
 #include "daemon/log.h"
 #include "proto/clock.h"
 
 /* Our own address is looked at so often, and how busy the machine is. */
 #define LOCATE_MS 10000
 #define MEASURE_MS 5000
+
+/* What a name server gets to answer: nothing else is done meanwhile. */
+#define RESOLVE_MS 3000
 
 /* The file of members is written at most so often, and is no larger than this. */
 #define WRITE_MS 30000
@@ -70,11 +74,32 @@ static void locate(struct cluster *cluster, int64_t now)
                   cluster->facts.control, before);
 }
 
+/* Within a time: name servers may take theirs. */
+static bool name_resolve(const char *name, char host[ADDRESS_HOST_MAX + 1])
+{
+    struct address address = {.port = 1};
+    char text[ADDRESS_TEXT_SIZE], number[RESOLVED_SIZE], error[RESOLVE_ERROR_SIZE];
+    struct addrinfo *found;
+    bool good;
+
+    snprintf(address.host, sizeof(address.host), "%s", name);
+    address_format(&address, text);
+    found = resolve(text, clock_ms() + RESOLVE_MS, error);
+    if (found == NULL)
+        return false;
+    good = resolved_format(found, number) == 0 && address_parse(number, &address) &&
+           address_is_numeric(address.host);
+    freeaddrinfo(found);
+    if (good)
+        strcpy(host, address.host);
+    return good;
+}
+
 static int advertise_take(struct cluster *cluster, const char *advertise, char *error)
 {
     char host[ADDRESS_HOST_MAX + 1] = "";
 
-    if (advertise != NULL && !address_resolve(advertise, host)) {
+    if (advertise != NULL && !name_resolve(advertise, host)) {
         snprintf(error, TRUST_ERROR_SIZE,
                  "advertise: %.80s: there is no such host (give an address in c4pd.conf, or "
                  "--advertise)",

@@ -47,8 +47,9 @@ class Node:
     @property
     def status(self):
         """What c4py status --json says."""
-        done = subprocess.run([C4PY, "status", "--json"], capture_output=True, text=True, timeout=60,
-                              env={**os.environ, "C4P_STATE_DIR": str(self.state)})
+        where = {**os.environ, "C4P_STATE_DIR": str(self.state)}
+        done = subprocess.run([C4PY, "status", "--json"], capture_output=True, text=True,
+                              timeout=60, env=where)
         return json.loads(done.stdout)
 
     @property

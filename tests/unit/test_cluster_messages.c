@@ -176,7 +176,7 @@ static void message_tell(struct text *text, const ProtobufCMessage *message, con
             continue;
         if (repeated) {
             memcpy(&count, (const char *)message + field->quantifier_offset, sizeof(count));
-            memcpy(&value, value, sizeof(value));
+            value = *(char *const *)(const void *)value;
         }
         for (size_t k = 0; k < count; k++) {
             snprintf(inner, sizeof(inner), "%s%s%s", path, *path != '\0' ? "." : "", field->name);

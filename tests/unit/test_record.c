@@ -208,8 +208,6 @@ static void our_own_address_is_found(void **state)
     assert_true(address_of_source(NULL, host));
     assert_true(address_is_numeric(host) && !address_is_any(host));
     assert_false(address_of_source("no number", host));
-    assert_true(address_resolve("127.0.0.1", host));
-    assert_string_equal(host, "127.0.0.1");
 }
 
 int main(void)
