@@ -364,12 +364,17 @@ sim-run: $(SIM_BIN)
 
 # All that `make test` runs a part of.
 FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
+NODES_TESTS := $(wildcard tests/python/test_model_*.py tests/python/test_runtime_*.py) \
+	$(addprefix tests/python/test_,random_programs.py nodes.py arrays.py order.py completion.py memory.py)
 FULL_TESTS := $(addprefix tests/python/test_,random_programs.py faults.py run_ends.py service_kills.py)
 random-run: all
 	@echo "Random programs and faults:"
 	$(Q)$(call pytest,random,$(FULL)) \
 		$(call chosen,$(FULL_TESTS)) \
 		$(narrowed)
+	@echo "The tests of the model, and random programs, over several nodes:"
+	$(Q)for nodes in 2 3; do \
+		$(call pytest,random-nodes,C4P_NODES=$$nodes) $(NODES_TESTS) || exit 1; done
 
 # ---- lint ----
 

@@ -85,7 +85,7 @@ def local_state():
     return {
         'blocked': _blocked(),
         'held': _c4py.held(),
-        'reductions': _c4py.open_reductions(),
+        'reductions': _c4py.open_reductions() + _c4py.recent_reductions(),
         'threads': sum(thread.is_alive() and not thread.daemon
                        for thread in threading.enumerate()) - 1,
     }

@@ -555,6 +555,8 @@ static PyMethodDef module_methods[] = {
     {"exit", module_exit, METH_VARARGS, "End the job."},
     {"blocked", module_blocked, METH_NOARGS, "Coroutines that wait, and for what."},
     {"held", module_held, METH_NOARGS, "Messages for collections that do not exist."},
+    {"recent_reductions", reduction_recent, METH_NOARGS,
+     "The last reductions of local elements, if others may hold parts of them."},
     {"open_reductions", reduction_report, METH_NOARGS, "Reductions that are not complete."},
     {"lacking", reduction_lacking, METH_VARARGS, "Local elements that did not contribute."},
     {"segment_used", module_segment_used, METH_NOARGS,

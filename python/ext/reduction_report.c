@@ -24,7 +24,7 @@ static int report_last(PyObject *list, const struct collection *collection)
 {
     uint32_t last = 0;
 
-    if (rt.segment.geometry.nodes == 1 || !collection->created || collection->failed)
+    if (!collection->created || collection->failed)
         return 0;
     for (uint64_t i = 0; i < collection->count; i++)
         if (collection->elements[i]->reductions > last)
@@ -33,6 +33,25 @@ static int report_last(PyObject *list, const struct collection *collection)
         if (report_add(list, collection->id, last - back) != 0)
             return -1;
     return 0;
+}
+
+PyObject *reduction_recent(PyObject *self, PyObject *unused)
+{
+    PyObject *list = PyList_New(0);
+
+    (void)self;
+    (void)unused;
+    if (rt.segment.geometry.nodes == 1)
+        return list;
+    for (size_t i = 0; list != NULL && rt.collections.entries && i <= rt.collections.mask; i++) {
+        const struct collection *collection = rt.collections.entries[i].value;
+
+        if (PyList_GET_SIZE(list) >= REPORT_LIMIT)
+            break;
+        if (collection != NULL && report_last(list, collection) != 0)
+            Py_CLEAR(list);
+    }
+    return list;
 }
 
 /* Reductions that some have contributed to: (collection id, sequence) of open and of met ones. */
@@ -47,8 +66,6 @@ PyObject *reduction_report(PyObject *self, PyObject *unused)
 
         if (collection == NULL)
             continue;
-        if (report_last(list, collection) != 0)
-            Py_CLEAR(list);
         for (struct reduction *r = collection->reductions; list && r; r = r->next) {
             if (!r->published && report_add(list, collection->id, r->sequence) != 0)
                 Py_CLEAR(list);

@@ -453,6 +453,7 @@ int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_node_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *reduction_report(PyObject *self, PyObject *unused);
+PyObject *reduction_recent(PyObject *self, PyObject *unused);
 PyObject *reduction_lacking(PyObject *self, PyObject *args);
 extern PyTypeObject Reducer_Type;
 

@@ -164,6 +164,7 @@ def main(arguments):
 
 def launch(options):
     """Run this file on PEs, in the place of this process."""
+    from harness import over_nodes
     here = os.path.dirname(os.path.abspath(__file__))
     build = os.environ.get('C4P_BUILD', os.path.join(here, '..', '..', 'build'))
     environment = dict(os.environ)
@@ -171,7 +172,8 @@ def launch(options):
     if options.delays:
         seed = (options.seeds or str(options.seed)).partition('-')[0]
         environment['C4P_TEST_DELAYS'] = f'{seed},{DELAYS}'
-    command = [os.path.join(build, 'bin', 'c4py'), 'run', '-n', str(options.pes), __file__]
+    command = [os.path.join(build, 'bin', 'c4py'), 'run', '-n', str(options.pes),
+               *over_nodes(options.pes), __file__]
     os.execve(command[0], command + sys.argv[1:], environment)
 
 
