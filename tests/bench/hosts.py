@@ -1,0 +1,163 @@
+"""What a job reaches whose two PEs are on two hosts, beside raw ZeroMQ under CURVE in the same run.
+
+The hosts are two network namespaces with a veth between them, each with a daemon of its own (needs
+root and ``ip``); without, or with ``--local``, two nodes of one private daemon, and the raw figures
+are over 127.0.0.1.  Prints a table on standard error and JSON on standard output.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from run import BUILD, C4PD, C4PY, HERE
+
+RAW = os.path.join(BUILD, 'tests', 'raw')
+PROGRAM = os.path.join(HERE, 'hosts_rows.py')
+
+# name of a row: what it is, unit, its floor, target as a factor of it, larger is better
+ROWS = {
+    'round_trip_us': ('empty method, round trip', 'us', 'raw_round_trip_us', 2.0, False),
+    'numpy_16m_gb_s': ('16 MB NumPy, one way', 'GB/s', 'raw_16m_one_way_gb_s', 0.9, True),
+    'one_way_per_s': ('one-way empty messages', '/s', 'raw_one_way_per_s', 0.5, True),
+}
+
+
+def run(*command, **options):
+    """Run a command that has to succeed; its standard output."""
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, universal_newlines=True,
+                          timeout=300, **options)
+    return done.stdout
+
+
+class Hosts:
+    """Two network namespaces with a wire between them, and how commands get into them."""
+
+    def __init__(self, stack):
+        self.names = [f'c4pbench{os.getpid()}{side}' for side in 'ab']
+        self.addresses = ['10.78.0.1', '10.78.0.2']
+        for name in self.names:
+            run('ip', 'netns', 'add', name)
+            stack.callback(run, 'ip', 'netns', 'delete', name)
+        run('ip', 'link', 'add', 'wire', 'netns', self.names[0], 'type', 'veth',
+            'peer', 'name', 'wire', 'netns', self.names[1])
+        for name, address in zip(self.names, self.addresses):
+            run('ip', '-n', name, 'address', 'add', f'{address}/24', 'dev', 'wire')
+            run('ip', '-n', name, 'link', 'set', 'wire', 'up')
+            run('ip', '-n', name, 'link', 'set', 'lo', 'up')
+
+    def command(self, side, *words):
+        return ['ip', 'netns', 'exec', self.names[side], *words]
+
+
+class Local:
+    """No hosts: everything is here."""
+
+    addresses = ['127.0.0.1', '127.0.0.1']
+
+    def command(self, _, *words):
+        return list(words)
+
+
+def possible():
+    """Can there be namespaces here?"""
+    return os.geteuid() == 0 and shutil.which('ip') is not None
+
+
+def measure_raw(hosts, rounds, scale):
+    """ZeroMQ under CURVE by itself, from one host to the other."""
+    address = f'tcp://{hosts.addresses[0]}:17999'
+    server = subprocess.Popen(hosts.command(0, RAW, 'serve', address))
+    try:
+        return json.loads(run(*hosts.command(1, RAW, 'ask', address, str(rounds), str(scale))))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_until(condition, what):
+    """Until it is true, for half a minute."""
+    end = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f'{what}: not in time')
+        time.sleep(0.05)
+
+
+def nodes_alive(state):
+    """How many nodes the daemon at this directory knows and hears; 0: it does not answer."""
+    done = subprocess.run([C4PD, 'nodes', '--state-dir', state], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          universal_newlines=True)
+    return done.stdout.count(' alive ')
+
+
+def daemon_start(stack, hosts, side, state):
+    """A daemon with one PE on a host, ended with the stack."""
+    daemon = subprocess.Popen(
+        hosts.command(side, C4PD, 'start', '--foreground', '--state-dir', state, '--pes', '1',
+                      '--advertise', hosts.addresses[side]), stderr=subprocess.DEVNULL)
+    stack.callback(daemon.wait)
+    stack.callback(daemon.terminate)
+    wait_until(lambda: nodes_alive(state) > 0, 'a daemon starts')
+
+
+def cluster_make(stack, hosts, folder):
+    """Two daemons that know each other; the state directory of the first."""
+    states = [os.path.join(folder, side) for side in 'ab']
+    run(C4PD, 'init', '--state-dir', states[0], '--node', 'a')
+    daemon_start(stack, hosts, 0, states[0])
+    token = run(C4PD, 'token', '--state-dir', states[0]).split()[-1]
+    run(*hosts.command(1, C4PD, 'join', '--state-dir', states[1], '--name', 'b', token))
+    daemon_start(stack, hosts, 1, states[1])
+    wait_until(lambda: nodes_alive(states[0]) == 2, 'two nodes')
+    return states[0]
+
+
+def measure_job(hosts, rounds, scale, python):
+    """The job's own figures: it prints them."""
+    program = ['--python', python, PROGRAM, str(rounds), str(scale)]
+    if isinstance(hosts, Local):
+        return json.loads(run(C4PY, 'run', '-n', '2', '--nodes', '2', *program))
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        state = cluster_make(stack, hosts, folder)
+        return json.loads(run(*hosts.command(0, C4PY, 'submit', '--state-dir', state, '-n', '2',
+                                             *program)))
+
+
+def print_table(figures):
+    line = '{:28} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
+    print(line.format('measure, 2 PEs on 2 hosts', 'figure', '', 'raw', 'x raw', 'target', ''),
+          file=sys.stderr)
+    for name, (what, unit, floor, target, more) in ROWS.items():
+        ratio = figures[name] / figures[floor]
+        reached = ratio >= target if more else ratio <= target
+        print(line.format(what, f'{figures[name]:,.4g}', unit, f'{figures[floor]:,.4g}',
+                          f'{ratio:.2f}', f'{target}', 'yes' if reached else 'NO'),
+              file=sys.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=5, help='rounds of each measure (5)')
+    parser.add_argument('--scale', type=float, default=1.0, help='length of each round (1.0)')
+    parser.add_argument('--local', action='store_true', help='two nodes of one private daemon')
+    parser.add_argument('--python', default=os.environ.get('C4P_PYTHON', '/usr/bin/python3'))
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        hosts = Local() if options.local or not possible() else Hosts(stack)
+        figures = measure_raw(hosts, options.rounds, options.scale)
+        figures.update(measure_job(hosts, options.rounds, options.scale, options.python))
+    figures['hosts'] = not isinstance(hosts, Local)
+    print_table(figures)
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == '__main__':
+    main()
