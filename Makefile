@@ -340,6 +340,7 @@ fuzz-python:
 bench-run: all $(BENCH_BIN)
 	$(Q)env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
 		$(PYTHON) tests/bench/run.py $(BENCH)
+	$(Q)env C4P_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/hosts.py
 
 # The same tests over and over find what happens once in a hundred runs.
 SOAK_SECONDS ?= 300

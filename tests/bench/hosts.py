@@ -89,12 +89,12 @@ def wait_until(condition, what):
         time.sleep(0.05)
 
 
-def nodes_alive(state):
-    """How many nodes the daemon at this directory knows and hears; 0: it does not answer."""
+def nodes_free(state):
+    """How many nodes with a free PE the daemon at this directory knows; 0: it does not answer."""
     done = subprocess.run([C4PD, 'nodes', '--state-dir', state], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           universal_newlines=True)
-    return done.stdout.count(' alive ')
+    return done.stdout.count(' 1/1 ')
 
 
 def daemon_start(stack, hosts, side, state):
@@ -104,7 +104,7 @@ def daemon_start(stack, hosts, side, state):
                       '--advertise', hosts.addresses[side]), stderr=subprocess.DEVNULL)
     stack.callback(daemon.wait)
     stack.callback(daemon.terminate)
-    wait_until(lambda: nodes_alive(state) > 0, 'a daemon starts')
+    wait_until(lambda: nodes_free(state) > 0, 'a daemon starts')
 
 
 def cluster_make(stack, hosts, folder):
@@ -115,7 +115,7 @@ def cluster_make(stack, hosts, folder):
     token = run(C4PD, 'token', '--state-dir', states[0]).split()[-1]
     run(*hosts.command(1, C4PD, 'join', '--state-dir', states[1], '--name', 'b', token))
     daemon_start(stack, hosts, 1, states[1])
-    wait_until(lambda: nodes_alive(states[0]) == 2, 'two nodes')
+    wait_until(lambda: nodes_free(states[0]) == 2, 'two nodes')
     return states[0]
 
 
