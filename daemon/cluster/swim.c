@@ -9,9 +9,10 @@
 /*
  * Chosen with tests/sim/sim_swim.c; docs/membership.md has the figures.
  *
- * The period and the suspicion are as short as lets five nodes all know within 3 s that one crashed,
- * without a dropped connection to hint at it: at the worst of a hundred 1.2 s until one of four probes
- * it, one period until the probe is in vain, two until all have confirmed it and it has not denied it.
+ * The period and the suspicion are as short as lets five nodes all know within 3 s that one crashed (in
+ * 99 of 100 cases), without a dropped connection to hint at it: at the worst of a hundred 1.2 s until one
+ * of four probes it, one period until the probe is in vain, two until all have confirmed it and it has
+ * not denied it.
  * A thousand have three times as long to deny, which is what rumours take to get round.
  *
  * Three tries and three helpers leave 4 in 100 probes in vain at 30 % loss of messages, each way; then

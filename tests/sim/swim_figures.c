@@ -172,7 +172,7 @@ int figures_print(void)
            "|--|--|--|--|--|--|\n");
     for (unsigned i = 0; i < 5; i++)
         cost_print(sizes[i]);
-    printf("\n| nodes | loss | lost though alive | suspected, a node and second | bytes/s |\n"
+    printf("\n| nodes | loss | lost though alive | suspicions | bytes/s |\n"
            "|--|--|--|--|--|\n");
     for (unsigned i = 0; i < 4; i++)
         loss_print(100, percents[i]);
