@@ -44,12 +44,12 @@ static bool name_allowed(const char *name, size_t length)
 /* Names with single slashes between them, none of which leads upwards or nowhere. */
 static bool names_allowed(const char *path, size_t length)
 {
-    const char *end = path + length;
+    const char *end;
     unsigned depth = 0;
 
     if (length == 0 || memchr(path, '\0', length) != NULL)
         return false;
-    for (;; path++) {
+    for (end = path + length;; path++) {
         const char *slash = memchr(path, '/', (size_t)(end - path));
         size_t size = (size_t)((slash != NULL ? slash : end) - path);
 
