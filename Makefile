@@ -345,14 +345,17 @@ bench-run: all $(BENCH_BIN)
 # The same tests over and over find what happens once in a hundred runs.
 SOAK_SECONDS ?= 300
 SOAK_CLIENTS ?= 200
+SOAK_CUTS ?= 20
 soak-run: all
 	@echo "$(SOAK_CLIENTS) clients that come and vanish, 120 s:"
 	$(Q)env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
 		$(PYTHON) tests/python/soak_clients.py 120 $(SOAK_CLIENTS)
+	@echo "Five hosts, cut in two $(SOAK_CUTS) times:"
+	$(Q)$(call pytest,cuts,C4P_CUTS=$(SOAK_CUTS)) -o timeout=3600 tests/cluster/test_partition.py
 	@echo "The tests again and again, $(SOAK_SECONDS) s:"
 	@round=0; SECONDS=0; until [[ $$SECONDS -ge $(SOAK_SECONDS) ]]; do \
 		round=$$((round + 1)); echo "round $$round"; \
-		$(MAKE) --no-print-directory test-unit test-python || exit 1; \
+		$(MAKE) --no-print-directory test-unit test-python test-cluster || exit 1; \
 	done; echo "$$round rounds in $$SECONDS s without a failure"
 
 # What takes long too; a failing seed is printed with how to replay it.

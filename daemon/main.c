@@ -14,6 +14,7 @@
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/start.h"
+#include "daemon/testbed.h"
 
 #ifndef C4P_VERSION
 #define C4P_VERSION "unknown"
@@ -66,6 +67,11 @@ static const struct command_row {
      "Leave the cluster: this node's key is revoked and removed, the others are told, and the "
      "daemon\n"
      "that runs goes on alone.\n"},
+    {"testbed", COMMAND_TESTBED, testbed_main, "a cluster on this machine, to try things out",
+     "Make a cluster of daemons on this machine, each with a state directory and ports of its "
+     "own,\n"
+     "until this is interrupted or COMMAND, which finds the first of them, has ended. Nothing is\n"
+     "left then.\n"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/testbed.h"
 #include "proto/place.h"
+#include "proto/segment.h"
 
 #define STARTS (COMMAND_START | COMMAND_RESTART)
 #define STOPS (COMMAND_STOP | COMMAND_RESTART)
@@ -158,6 +160,27 @@ static int set_uses(struct options *options, const char *value)
     return 0;
 }
 
+static int set_nodes(struct options *options, const char *value)
+{
+    uint64_t nodes;
+
+    if (!value_parse(VALUE_COUNT, value, &nodes) || nodes == 0 || nodes > TESTBED_MAX_NODES)
+        return usage_error("--nodes", "\"%s\" is not a number from 1 to %d", value,
+                           TESTBED_MAX_NODES);
+    options->nodes = (uint32_t)nodes;
+    return 0;
+}
+
+static int set_pes(struct options *options, const char *value)
+{
+    uint64_t pes;
+
+    if (!value_parse(VALUE_COUNT, value, &pes) || pes == 0 || pes > SEGMENT_MAX_PES)
+        return usage_error("--pes", "\"%s\" is not a number from 1 to %d", value, SEGMENT_MAX_PES);
+    options->pes = value;
+    return 0;
+}
+
 /* ---- the tables ---- */
 
 static const struct arguments_row {
@@ -167,6 +190,7 @@ static const struct arguments_row {
 } arguments[] = {
     {COMMAND_JOIN, " TOKEN", 1, 1},
     {COMMAND_EVICT, " NODE", 1, 1},
+    {COMMAND_TESTBED, " [COMMAND ...]", 0, 0},
     {COMMAND_KEY, " new FILE | add NAME KEY | list | revoke NAME", 1, OPTIONS_MAX_ARGUMENTS},
 };
 
@@ -214,11 +238,13 @@ static const struct option_row {
      set_address},
     {"--list", NULL, COMMAND_TOKEN, "show the tokens of this node that are good", set_list},
     {"--revoke", "ID", COMMAND_TOKEN, "make a token good for nothing", set_revoke},
+    {"--nodes", "N", COMMAND_TESTBED, "how many; default: 3", set_nodes},
+    {"--pes", "N", COMMAND_TESTBED, "processing elements of each; default: 2", set_pes},
     {"--next", NULL, COMMAND_CONFIG, "of the next start, also if a daemon runs", set_next},
     {"--check", "FILE", COMMAND_CONFIG, "only say whether this file is right", set_check},
     {"--json", NULL, COMMAND_STATUS | COMMAND_CONFIG | COMMAND_NODES | COMMAND_TOKEN | COMMAND_KEY,
      "for programs", set_json},
-    {"--help", NULL, ALL, "show this", set_help},
+    {"--help", NULL, ALL | COMMAND_TESTBED, "show this", set_help},
 };
 
 #define ROWS (sizeof(rows) / sizeof(*rows))
@@ -230,25 +256,28 @@ static bool has_keys(enum command_bit command)
     return (command & (STARTS | COMMAND_CONFIG)) != 0;
 }
 
-/* Two options have a short form as well. */
-static const char *brief_of(const char *name)
+/* Some options have a short form as well. */
+static const char *brief_of(enum command_bit command, const char *name)
 {
-    if (strcmp(name, "--pes") == 0)
+    if (strcmp(name, "--pes") == 0 && has_keys(command))
         return "-n, ";
+    if (strcmp(name, "--nodes") == 0)
+        return "-N, ";
     return strcmp(name, "--help") == 0 ? "-h, " : "";
 }
 
-static void help_line(const char *name, const char *value, const char *text)
+static void help_line(enum command_bit command, const char *name, const char *value,
+                      const char *text)
 {
     char left[40];
 
-    snprintf(left, sizeof(left), "%s%s%s%s", brief_of(name), name, value != NULL ? " " : "",
-             value != NULL ? value : "");
+    snprintf(left, sizeof(left), "%s%s%s%s", brief_of(command, name), name,
+             value != NULL ? " " : "", value != NULL ? value : "");
     printf("  %-21s %s\n", left, text);
 }
 
 /* ": default 64M", or nothing where the text says it. */
-static void key_help(enum config_key key)
+static void key_help(enum command_bit command, enum config_key key)
 {
     const struct config_row *row = &config_rows[key];
     char text[256], value[VALUE_TEXT_SIZE];
@@ -256,7 +285,7 @@ static void key_help(enum config_key key)
     config_format_default(key, value);
     snprintf(text, sizeof(text), "%s; default: %s", row->help,
              key == CONFIG_PES ? "one for each core" : value);
-    help_line(row->option, row->value, text);
+    help_line(command, row->option, row->value, text);
 }
 
 void options_help(enum command_bit command)
@@ -264,12 +293,12 @@ void options_help(enum command_bit command)
     puts("options:");
     for (size_t i = 0; i < ROWS; i++)
         if (rows[i].commands & command)
-            help_line(rows[i].name, rows[i].value, rows[i].help);
+            help_line(command, rows[i].name, rows[i].value, rows[i].help);
     if (!has_keys(command))
         return;
     puts("\ninstead of what the configuration says (c4pd.conf(5)):");
     for (unsigned key = 0; key < CONFIG_KEYS; key++)
-        key_help(key);
+        key_help(command, key);
 }
 
 /* getopt's table of what this command takes. */
@@ -293,6 +322,8 @@ static int option_take(struct options *options, int option)
     case 'n':
         options->given.values[CONFIG_PES] = optarg;
         return 0;
+    case 'N':
+        return set_nodes(options, optarg);
     case 'h':
         return set_help(options, NULL);
     default:
@@ -325,6 +356,10 @@ static int arguments_take(enum command_bit command, const char *name, int count,
 
     if (options->help)
         return 0;
+    if (command == COMMAND_TESTBED) {
+        options->command = words;
+        return 0;
+    }
     if (count > (int)row->max)
         return usage_error(words[row->max], "unexpected argument (c4pd %s --help)", name);
     if (count < (int)row->min)
@@ -332,6 +367,14 @@ static int arguments_take(enum command_bit command, const char *name, int count,
     for (int i = 0; i < count; i++)
         options->arguments[options->argument_count++] = words[i];
     return 0;
+}
+
+/* A command that follows has options of its own. */
+static const char *brief_options(enum command_bit command)
+{
+    if (command == COMMAND_TESTBED)
+        return "+:N:h";
+    return has_keys(command) ? ":n:h" : ":h";
 }
 
 int options_parse(enum command_bit command, int argc, char **argv, struct options *options)
@@ -343,8 +386,8 @@ int options_parse(enum command_bit command, int argc, char **argv, struct option
     table_make(command, table);
     opterr = 0;
     optind = 1;
-    while (code == 0 && (option = getopt_long(argc, argv, has_keys(command) ? ":n:h" : ":h", table,
-                                              NULL)) != -1) {
+    while (code == 0 &&
+           (option = getopt_long(argc, argv, brief_options(command), table, NULL)) != -1) {
         if (option == ':')
             return usage_error(argv[optind - 1], "its value is missing (c4pd %s --help)", argv[0]);
         if (option == '?')

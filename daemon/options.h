@@ -34,7 +34,8 @@ enum command_bit {
     COMMAND_NODES = 512,
     COMMAND_EVICT = 1024,
     COMMAND_KEY = 2048,
-    COMMAND_LEAVE = 4096
+    COMMAND_LEAVE = 4096,
+    COMMAND_TESTBED = 8192
 };
 
 /* Words after a command's name that are no options. */
@@ -54,6 +55,9 @@ struct options {
     uint32_t uses;
     const char *arguments[OPTIONS_MAX_ARGUMENTS];
     unsigned argument_count;
+    uint32_t nodes;  /* 0: not given */
+    const char *pes; /* of each of them; NULL: not given */
+    char **command;  /* of testbed: ends with NULL, may be empty */
     struct config_given given;
 };
 

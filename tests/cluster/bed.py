@@ -154,12 +154,12 @@ class Host:
     def c4py(self, *words, **options):
         return self.run(C4PY, *words, **options)
 
-    def start_daemon(self, *options, pes=2):
+    def start_daemon(self, *options, pes=2, env=None):
         """Start c4pd as a service would, and wait until it serves."""
         log = open(self.disk / "daemon.log", "a", encoding="utf-8")
         with log:
             self.daemon = self.start(C4PD, "start", "--foreground", "--pes", pes, *options,
-                                     stdout=log, stderr=log)
+                                     stdout=log, stderr=log, env=env)
         serves = wait_until(lambda: self.daemon.poll() is not None
                             or self.c4py("status", check=False).returncode == 0, 20)
         if not serves or self.daemon.poll() is not None:
@@ -192,7 +192,7 @@ class Host:
         done = self.c4pd("nodes", "--json", check=False)
         if done.returncode != 0:
             return {}
-        return {node["name"]: node["state"] for node in json.loads(done.stdout)}
+        return {node["name"]: node["state"] for node in json.loads(done.stdout)["nodes"]}
 
     def sees(self, states, seconds=30):
         """Wait until these nodes have these states here."""
@@ -222,11 +222,38 @@ class Host:
             shutil.copy(source, target)
         return self.home / target.name
 
-    def submit(self, source, pes, *words, name=None, **options):
-        """Run a program, given as its source text, on so many PEs, to its end."""
+    def program(self, source):
+        """A program in a directory of its own; its path."""
         self.programs += 1
-        path = self.write(name or f"programs{self.programs}/program.py", source)
-        return self.c4py("submit", "-n", pes, *words, path, **options)
+        return self.write(f"programs{self.programs}/program.py", source)
+
+    def submit(self, source, pes, *words, args=(), **options):
+        """Run a program, given as its source text, on so many PEs, to its end."""
+        return self.c4py("submit", "-n", pes, *words, self.program(source), *args, **options)
+
+    def detach(self, source, pes, *words, args=()):
+        """Submit it and go on: the job's id."""
+        return self.submit(source, pes, "--detach", *words, args=args).stdout.strip()
+
+    def jobs(self):
+        """All jobs of this host, by id."""
+        done = self.c4py("jobs", "--all", "--json")
+        return {job["id"]: job for job in json.loads(done.stdout)}
+
+    def wait_for(self, job, state, seconds=60):
+        """Wait until a job is in this state; what is known of it."""
+        assert wait_until(lambda: self.jobs()[job]["state"] == state, seconds), self.jobs()[job]
+        return self.jobs()[job]
+
+    def processes(self, word):
+        """Processes of this host whose command has this word in it."""
+        found = []
+        for name in self.run("sh", "-c", "ls /proc").stdout.split():
+            if name.isdigit():
+                line = self.run("cat", f"/proc/{name}/cmdline", check=False).stdout
+                if word in line.split("\0"):
+                    found.append(int(name))
+        return found
 
 
 class Bed:

@@ -1,0 +1,151 @@
+"""What happens when a part of the cluster dies: who is told, what goes on, that nothing is left."""
+
+import signal
+
+import pytest
+from harness import wait_until
+
+# Every PE says where it is, then all wait for ever.
+FOREVER = """
+    import os, sys, time
+    from c4py import Chare, Future, Group, charm
+
+    class Worker(Chare):
+        def tell(self):
+            print("PE", charm.myPe(), "of", charm.numPes(), "process", os.getpid(), flush=True)
+            return charm.myPe()
+
+    def main(args):
+        workers = Group(Worker)
+        workers.tell(ret=True).get()
+        print("all are here", flush=True)
+        Future().get()
+
+    charm.start(main)
+"""
+
+HELLO = """
+    from c4py import charm
+    def main(args):
+        print("hello from", charm.numPes(), "PEs")
+        exit()
+    charm.start(main)
+"""
+
+
+def pes_of(host):
+    """Processes of this host that run a program."""
+    count = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c program.py; true"
+    return host.run("sh", "-c", count).stdout.strip()
+
+
+def all_gone(hosts, seconds=20):
+    assert wait_until(lambda: all(pes_of(host) == "0" for host in hosts), seconds), [
+        pes_of(host) for host in hosts]
+
+
+@pytest.fixture
+def forever(cluster):
+    """A program that runs on all three hosts: the job, and the command that follows it."""
+    a = cluster.hosts[0]
+    following = a.start("c4py", "submit", "-n", 6, a.program(FOREVER))
+    for line in following.stdout:
+        if line == "all are here\n":
+            break
+    else:
+        raise AssertionError(following.stderr.read())
+    job, = [id for id, job in a.jobs().items() if job["state"] == "running"]
+    return job, following
+
+
+def test_the_death_of_a_pe_on_another_host_names_pe_host_and_signal(cluster, forever):
+    _, following = forever
+    b = cluster.hosts[1]
+    victim = b.run("sh", "-c", "grep -l program.py /proc/[0-9]*/cmdline | head -1").stdout
+    b.run("kill", "-KILL", victim.split("/")[2])
+    _, err = following.communicate(timeout=30)
+    assert following.returncode == 1
+    assert "on host b was killed by signal 9 (SIGKILL)" in err
+    all_gone(cluster.hosts)
+
+
+def test_a_cancelled_job_ends_on_all_hosts(cluster, forever):
+    job, following = forever
+    cluster.hosts[0].c4py("cancel", job)
+    following.communicate(timeout=30)
+    assert following.returncode == 130
+    all_gone(cluster.hosts)
+
+
+def test_a_host_that_is_switched_off_ends_its_jobs_and_is_known_by_all(cluster, forever):
+    _, following = forever
+    a, b, c = cluster.hosts
+    c.power_off()
+    _, err = following.communicate(timeout=60)
+    assert following.returncode == 1
+    assert "node c was lost" in err
+    a.sees({"a": "alive", "b": "alive", "c": "lost"})
+    b.sees({"a": "alive", "b": "alive", "c": "lost"})
+    all_gone([a, b])
+    assert a.submit(HELLO, 4).stdout == "hello from 4 PEs\n"
+    c.begin()
+    c.start_daemon()
+    for host in cluster.hosts:
+        host.sees({"a": "alive", "b": "alive", "c": "alive"})
+    assert a.submit(HELLO, 6).stdout == "hello from 6 PEs\n"
+
+
+def test_a_daemon_that_is_killed_ends_its_jobs_and_comes_back(cluster, forever):
+    _, following = forever
+    a, b, _ = cluster.hosts
+    b.kill_daemon()
+    _, err = following.communicate(timeout=60)
+    assert following.returncode == 1 and "node b was lost" in err
+    all_gone(cluster.hosts)
+    b.start_daemon()
+    a.sees({"b": "alive"})
+    assert a.submit(HELLO, 6).stdout == "hello from 6 PEs\n"
+
+
+def test_guests_end_when_their_home_is_gone_and_its_queue_comes_back_with_it(cluster, forever):
+    job, following = forever
+    a, b, c = cluster.hosts
+    waiting = a.detach(HELLO, 6)
+    a.kill_daemon()
+    following.communicate(timeout=60)
+    all_gone([b, c])
+    a.start_daemon()
+    assert a.wait_for(waiting, "completed")["exit_code"] == 0
+    assert a.jobs()[job]["state"] == "failed"
+
+
+def test_a_daemon_that_was_stopped_for_a_while_is_the_same_member_again(cluster):
+    a, b, c = cluster.hosts
+    b.signal_daemon(signal.SIGSTOP)
+    a.sees({"b": "lost"})
+    b.signal_daemon(signal.SIGCONT)
+    for host in cluster.hosts:
+        host.sees({"a": "alive", "b": "alive", "c": "alive"})
+    assert a.submit(HELLO, 6).stdout == "hello from 6 PEs\n"
+    assert len(a.nodes()) == 3
+
+
+def test_a_host_that_leaves_in_order_is_not_waited_for(cluster):
+    a, b, c = cluster.hosts
+    c.stop_daemon()
+    a.sees({"b": "alive", "c": "left"})
+    b.sees({"a": "alive", "c": "left"})
+    c.start_daemon()
+    a.sees({"c": "alive"})
+
+
+def test_a_full_disk_on_one_host_refuses_what_needs_it_and_harms_nobody_else(make_bed):
+    bed = make_bed(2)
+    a, b = bed.hosts
+    bed.form()
+    state = b.run("sh", "-c", "ls -d ~/.local/state/c4p/*").stdout.strip()
+    b.run("mount", "-t", "tmpfs", "-o", "size=64k", "none", f"{state}/jobs")
+    done = a.submit(HELLO, 4, check=False)
+    assert done.returncode == 0 or "b" in done.stderr
+    assert a.submit(HELLO, 2).stdout == "hello from 2 PEs\n"
+    a.sees({"a": "alive", "b": "alive"})
