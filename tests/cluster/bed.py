@@ -6,6 +6,7 @@ in user space (wire.c), since not all kernels have netem. Needs root.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -259,9 +260,11 @@ class Host:
 class Bed:
     """Hosts a, b, c ... and the network between them."""
 
+    numbers = itertools.count()
+
     def __init__(self, count, directory, wire):
         self.directory = pathlib.Path(directory)
-        self.prefix = f"c4p{os.getpid()}"
+        self.prefix = f"c{os.getpid()}n{next(self.numbers)}"  # of interfaces too: 15 characters
         self.switch_namespace = f"{self.prefix}sw"
         self.processes = []
         self.wire = None

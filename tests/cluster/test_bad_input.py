@@ -1,8 +1,6 @@
 """What people get wrong when they set a cluster up, and what the machines get wrong."""
 
-import json
 import subprocess
-import time
 
 from harness import wait_until
 
@@ -154,5 +152,3 @@ def test_hosts_whose_clocks_jump_stay_members(cluster, tmp_path):
         assert started.stdout == "hello from 6 PEs\n"
         assert set(a.nodes().values()) == {"alive"}
         assert set(b.nodes().values()) == {"alive"}
-    shown = json.loads(b.c4pd("nodes", "--json").stdout)["nodes"]
-    assert all(abs(node["started"] / 1000 - time.time()) < 10 ** 9 + 10 ** 6 for node in shown)

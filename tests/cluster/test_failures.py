@@ -8,7 +8,7 @@ from harness import wait_until
 # Every PE says where it is, then all wait for ever.
 FOREVER = """
     import os, sys, time
-    from c4py import Chare, Future, Group, charm
+    from c4py import Chare, Group, charm
 
     class Worker(Chare):
         def tell(self):
@@ -19,7 +19,7 @@ FOREVER = """
         workers = Group(Worker)
         workers.tell(ret=True).get()
         print("all are here", flush=True)
-        Future().get()
+        charm.sleep(3600)
 
     charm.start(main)
 """
@@ -35,7 +35,7 @@ HELLO = """
 
 def pes_of(host):
     """Processes of this host that run a program."""
-    count = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c program.py; true"
+    count = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c 'program[.]py$'; true"
     return host.run("sh", "-c", count).stdout.strip()
 
 
@@ -61,7 +61,7 @@ def forever(cluster):
 def test_the_death_of_a_pe_on_another_host_names_pe_host_and_signal(cluster, forever):
     _, following = forever
     b = cluster.hosts[1]
-    victim = b.run("sh", "-c", "grep -l program.py /proc/[0-9]*/cmdline | head -1").stdout
+    victim = b.run("sh", "-c", "grep -l 'program[.]py' /proc/[0-9]*/cmdline | head -1").stdout
     b.run("kill", "-KILL", victim.split("/")[2])
     _, err = following.communicate(timeout=30)
     assert following.returncode == 1

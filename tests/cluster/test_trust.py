@@ -81,9 +81,7 @@ HELLO = """
 
 def server_key(host):
     """The public key of a node, as ZeroMQ writes it."""
-    node = next(node for node in json.loads(host.c4pd("nodes", "--json").stdout)["nodes"]
-                if node["name"] == host.name)
-    return node["key"]
+    return host.run("sh", "-c", "cat ~/.local/state/c4p/*/cluster/node.key").stdout.split()[0]
 
 
 def tokens(host):
