@@ -155,8 +155,8 @@ void callers_judge(struct callers *callers)
 
     if (callers->gone == 0)
         return;
-    HASH_ITER(hh, callers->known, caller, next)
-    {
+    for (caller = callers->known; caller != NULL; caller = next) {
+        next = caller->hh.next;
         if (!caller->gone)
             continue;
         if (!caller->spoke)
@@ -187,8 +187,8 @@ void callers_destroy(struct callers *callers)
     if (callers == NULL)
         return;
     monitor_destroy(callers->monitor);
-    HASH_ITER(hh, callers->known, caller, next)
-    {
+    for (caller = callers->known; caller != NULL; caller = next) {
+        next = caller->hh.next;
         caller_forget(callers, caller);
     }
     free(callers);
