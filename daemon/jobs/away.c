@@ -361,6 +361,7 @@ int away_span_make(struct jobs *jobs, struct away_span *away, const struct entry
     away->prepare.cwd = submit->cwd;
     away->prepare.bundle = submit->bundle;
     away->prepare.session = entry->record.session;
+    away->prepare.input = submit->input;
     away->prepare.python = entry->need;
     away->span.attempt = entry->attempt;
     away->span.courier = (struct courier){on_send, jobs};

@@ -176,7 +176,10 @@ static char *on_room(void *context, uint32_t pe, enum output_stream stream, size
 
     (void)pe, (void)stream;
     *room = sizeof(guest->buffer);
-    if (guest->state == GUEST_LAUNCHED && LETTERS_WINDOW - under_way < *room)
+    if (guest->state == GUEST_LAUNCHED &&
+        guest->letters.written - guest->letters.acknowledged >= LETTERS_KEPT)
+        *room = 0;
+    else if (guest->state == GUEST_LAUNCHED && LETTERS_WINDOW - under_way < *room)
         *room = LETTERS_WINDOW - under_way;
     return guest->buffer;
 }
@@ -247,6 +250,7 @@ int guest_man(struct guest *guest, const C4p__Submit *submit, const char *mark,
     submission.request.pes = guest->pes;
     submission.request.region_size = guest->region_size;
     submission.request.mark = mark;
+    submission.request.input = guest->input;
     settings.request = &submission.request;
     settings.listener.context = guest;
     if (job_check(&submission.request, error) == 0)
@@ -279,11 +283,10 @@ void guest_tell_failed(struct guest *guest, const char *why)
 void guest_acknowledged(struct guest *guest, const C4p__GuestAck *ack)
 {
     letters_acknowledged(&guest->letters, ack, clock_ms());
-    if (ack->taken > guest->taken && ack->taken <= guest->posted) {
+    if (ack->taken > guest->taken && ack->taken <= guest->posted)
         guest->taken = ack->taken;
-        if (guest->crew != NULL && guest->state == GUEST_LAUNCHED && crew_resume(guest->crew))
-            guest_look(guest);
-    }
+    if (guest->state == GUEST_LAUNCHED && crew_resume(guest->crew))
+        guest_look(guest);
     guest_settle_soon(guest);
 }
 
@@ -370,6 +373,7 @@ struct guest *guest_create(const struct guests_settings *settings, const struct 
     guest->place = settings->place;
     guest->incarnation = message->incarnation;
     guest->region_size = prepare->region_size;
+    guest->input = prepare->input;
     control_id_format(prepare->job, text);
     snprintf(guest->subject, sizeof(guest->subject), "job %s", text);
     letters_init(&guest->letters, &settings->courier, home, prepare->job, prepare->attempt, false,

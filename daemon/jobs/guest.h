@@ -34,6 +34,7 @@ struct guest {
     struct job_node *nodes;
     uint32_t node_count, node, pes; /* nodes of the job, this one, PEs of all of them */
     uint64_t region_size;
+    bool input; /* PE 0 is given standard input */
     struct provision *provision;
     struct crew *crew;                                /* from READY on */
     uint64_t posted;                                  /* bytes of output that were sent, in all */

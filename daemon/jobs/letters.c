@@ -38,6 +38,31 @@ void letters_free(struct letters *letters)
     letters->kept = NULL;
 }
 
+static bool may_send(const struct letters *letters)
+{
+    return letters->sent - letters->acknowledged < LETTERS_UNDER_WAY;
+}
+
+/* Those that were not sent, in order, as far as they may and the link takes them. */
+static void letters_go_on(struct letters *letters)
+{
+    for (struct letter *letter = letters->kept; letter != NULL && may_send(letters);
+         letter = letter->next) {
+        C4p__Peer *message;
+        int rc = -1;
+
+        if (letter->number <= letters->sent)
+            continue;
+        message = c4p__peer__unpack(NULL, letter->size, letter->packed);
+        if (message != NULL)
+            rc = letters->courier.send(letters->courier.context, &letters->to, message);
+        c4p__peer__free_unpacked(message, NULL);
+        if (rc != 0)
+            break; /* not now, then not those behind it either */
+        letters->sent = letter->number;
+    }
+}
+
 int letters_write(struct letters *letters, C4p__Peer *message, uint64_t *number, int64_t now)
 {
     struct letter *letter;
@@ -57,7 +82,10 @@ int letters_write(struct letters *letters, C4p__Peer *message, uint64_t *number,
         letters->patience = LETTERS_RESEND_MS;
         letters->resend_at = now + letters->patience;
     }
-    letters->courier.send(letters->courier.context, &letters->to, message);
+    if (letters->sent + 1 != letter->number || !may_send(letters))
+        return 0; /* those before it go first */
+    if (letters->courier.send(letters->courier.context, &letters->to, message) == 0)
+        letters->sent++;
     return 0;
 }
 
@@ -88,16 +116,20 @@ void letters_acknowledged(struct letters *letters, const C4p__GuestAck *ack, int
     {
         if (letter->number > ack->number)
             break;
+        letters->acknowledged = letter->number;
         DL_DELETE(letters->kept, letter);
         free(letter);
         moved = true;
     }
+    if (letters->sent < letters->acknowledged)
+        letters->sent = letters->acknowledged;
     if (moved)
         letters->patience = LETTERS_RESEND_MS;
     if (letters->kept == NULL)
         letters->resend_at = -1;
     else if (moved)
         letters->resend_at = now + letters->patience;
+    letters_go_on(letters);
 }
 
 static void ack_send(struct letters *letters, bool answer)
@@ -123,23 +155,6 @@ void letters_settle(struct letters *letters)
         ack_send(letters, false);
 }
 
-static void resend(struct letters *letters)
-{
-    unsigned sent = 0;
-
-    for (struct letter *letter = letters->kept; letter != NULL && sent < LETTERS_BATCH;
-         letter = letter->next, sent++) {
-        C4p__Peer *message = c4p__peer__unpack(NULL, letter->size, letter->packed);
-        int rc = -1;
-
-        if (message != NULL)
-            rc = letters->courier.send(letters->courier.context, &letters->to, message);
-        c4p__peer__free_unpacked(message, NULL);
-        if (rc != 0)
-            break; /* not now, then not those behind it either */
-    }
-}
-
 int64_t letters_tick(struct letters *letters, int64_t now)
 {
     if (letters->resend_at >= 0 && now >= letters->resend_at) {
@@ -147,7 +162,8 @@ int64_t letters_tick(struct letters *letters, int64_t now)
         if (letters->patience > LETTERS_RESEND_MAX_MS)
             letters->patience = LETTERS_RESEND_MAX_MS;
         letters->resend_at = now + letters->patience;
-        resend(letters);
+        letters->sent = letters->acknowledged;
+        letters_go_on(letters);
     }
     if (now >= letters->ask_at) {
         letters->ask_at = now + LETTERS_ASK_MS;

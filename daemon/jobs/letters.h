@@ -27,8 +27,10 @@
 #define LETTERS_RESEND_MAX_MS 4000
 /* Nothing came for so long: ask. */
 #define LETTERS_ASK_MS 3000
-/* Letters that are sent again in one go. */
-#define LETTERS_BATCH 32
+/* Letters that are under way at a time: a link drops what is too much for it. */
+#define LETTERS_UNDER_WAY 256
+/* Letters of output that wait to be acknowledged: then no more is read. */
+#define LETTERS_KEPT 512
 
 /* How letters travel, as cluster_send(): 0, or -1 with errno. What is lost is not told. */
 struct courier {
@@ -42,11 +44,12 @@ struct letters {
     struct courier courier;
     struct node_key to;
     uint64_t job, attempt;
-    bool home;           /* we are the home */
-    struct letter *kept; /* not acknowledged, in order */
-    uint64_t written, read;
-    uint64_t taken;    /* bytes of output that we have put away */
-    int64_t resend_at; /* -1: nothing is kept */
+    bool home;                            /* we are the home */
+    struct letter *kept;                  /* not acknowledged, in order */
+    uint64_t written, sent, acknowledged; /* numbers of the last ones */
+    uint64_t read;                        /* of theirs */
+    uint64_t taken;                       /* bytes of output that we have put away */
+    int64_t resend_at;                    /* -1: nothing is kept */
     int64_t ask_at;
     uint32_t patience; /* until the next time, in ms */
     bool owes;         /* an acknowledgement */

@@ -39,6 +39,7 @@ struct pe {
 struct local_crew {
     struct crew crew;
     char subject[32];
+    char host[NODE_NAME_MAX + 1];  /* the node, as others know it */
     const struct job_place *place; /* borrowed */
     struct launch launch;
     struct router *router;
@@ -330,7 +331,7 @@ static bool local_child_died(struct crew *crew, pid_t pid)
     source_drain(&pe->source[OUTPUT_STDERR]);
     if (rank == 0)
         feed_close(&local->feed);
-    crew->listener.died(crew->listener.context, rank, local->place->host, code, number);
+    crew->listener.died(crew->listener.context, rank, local->host, code, number);
     return true;
 }
 
@@ -443,6 +444,7 @@ static int local_open(struct local_crew *local, const struct crew_settings *sett
                                 .pes = node->pes,
                                 .listener = settings->listener};
     snprintf(local->subject, sizeof(local->subject), "%s", settings->subject);
+    snprintf(local->host, sizeof(local->host), "%s", node->name);
     local->place = settings->place;
     local->feed.fd = -1;
     local->pes = calloc(node->pes + 1, sizeof(*local->pes));
