@@ -1,4 +1,4 @@
-"""Programs on several nodes of one private daemon (c4py run --nodes): seen as on one."""
+"""Programs whose PEs are on several nodes: what is different there, and must not be seen.
 
 The tests of the model run on several nodes too, with C4P_NODES=2 in the environment.
 """
