@@ -401,7 +401,7 @@ lint-gcc lint-clang: lint-%: $(PB_H)
 	$(Q)$(call syntax,$*,$(PY_C_SRC),$(PYTHON_CFLAGS))
 lint-cppcheck: $(PB_H)
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr --library=posix,gnu,python --suppress=missingIncludeSystem \
+		--inline-suppr --library=posix,gnu,python,deploy/uthash.cfg --suppress=missingIncludeSystem \
 		--suppress=readdirCalled \
 		--suppress=preprocessorErrorDirective --suppress=normalCheckLevelMaxBranches \
 		-j $(CORES) -D_GNU_SOURCE -D__x86_64__ -I. -I$(OUT) \

@@ -82,7 +82,7 @@ static int node_command(const struct testbed *testbed, const struct node *node,
     ssize_t rc;
     pid_t pid;
 
-    for (size_t i = 1; words[i] != NULL && i < MAX_WORDS; i++)
+    for (size_t i = 1; i < MAX_WORDS && words[i] != NULL; i++)
         all[i + 3] = words[i];
     if (null < 0 || pipe2(pipes, O_CLOEXEC) != 0)
         return -1;

@@ -124,16 +124,19 @@ static bool parts_take(void *socket, zmq_msg_t part[2], int *parts)
     bool more = true;
 
     for (*parts = 0; more; ++*parts) {
-        zmq_msg_t extra, *message = *parts < 2 ? &part[*parts] : &extra;
+        zmq_msg_t message;
 
-        zmq_msg_init(message);
-        if (zmq_msg_recv(message, socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(message);
+        zmq_msg_init(&message);
+        if (zmq_msg_recv(&message, socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&message);
             break;
         }
-        more = zmq_msg_more(message);
-        if (message == &extra)
-            zmq_msg_close(message);
+        more = zmq_msg_more(&message);
+        if (*parts < 2) {
+            zmq_msg_init(&part[*parts]);
+            zmq_msg_move(&part[*parts], &message);
+        }
+        zmq_msg_close(&message);
     }
     return *parts > 0;
 }
