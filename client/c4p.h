@@ -89,7 +89,7 @@ C4P_API const char *c4p_id_format(uint64_t id, char text[C4P_ID_SIZE]);
  * The files that a job needs on hosts that do not have them: a bundle. Gathered, sealed (which reads
  * them), and offered to the daemon, which keeps what it has not got yet; then the job is submitted
  * with it. Paths are below the root, an absolute directory; elsewhere the same tree is made, and paths
- * below the root in the job's argv, cwd and PYTHONPATH lead there.
+ * below the root in the job's argv and cwd lead there, and in PYTHONPATH those that came along.
  *
  *   struct c4p_bundle *bundle = c4p_bundle_create("/home/me/app", error);
  *   c4p_bundle_add_python(bundle, "", error);

@@ -70,8 +70,21 @@ static int cwd_rebase(struct place *place, C4p__Submit *submit)
     return bytes_replace(&submit->cwd, path_move(place, below != NULL ? below : ""));
 }
 
+/* Where a directory is now; NULL: where it was. `strict`: only what is in the bundle has moved. */
+static const char *directory_rebase(const struct place *place, const char *text, size_t size,
+                                    bool strict, char path[PATH_MAX])
+{
+    const char *below = NULL;
+
+    if (size > 0 && *text == '/' && path_tidy("", text, size, path))
+        below = path_below(place->manifest->root, path);
+    if (below == NULL || *below == '\0' || !strict)
+        return below;
+    return manifest_has(place->manifest, below, strlen(below)) ? below : NULL;
+}
+
 /* A list of directories with colons between them. */
-static char *list_rebase(const struct place *place, const char *list, size_t length)
+static char *list_rebase(const struct place *place, const char *list, size_t length, bool strict)
 {
     char *result = strdup(""), path[PATH_MAX];
     const char *end = list + length;
@@ -79,12 +92,10 @@ static char *list_rebase(const struct place *place, const char *list, size_t len
     while (result != NULL) {
         const char *colon = memchr(list, ':', (size_t)(end - list));
         size_t size = (size_t)((colon != NULL ? colon : end) - list);
-        const char *below = NULL;
+        const char *below = directory_rebase(place, list, size, strict, path);
         char *longer;
         int rc;
 
-        if (size > 0 && *list == '/' && path_tidy("", list, size, path))
-            below = path_below(place->manifest->root, path);
         if (below != NULL)
             rc = asprintf(&longer, "%s%s%s%s%s", result, place->directory,
                           *below != '\0' ? "/" : "", below, colon != NULL ? ":" : "");
@@ -101,6 +112,7 @@ static char *list_rebase(const struct place *place, const char *list, size_t len
 
 static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry)
 {
+    /* The first is searched, and what did not come along may still be where it was. */
     static const char *const names[] = {"PYTHONPATH=", "PWD="};
     const char *text = (const char *)entry->data;
 
@@ -110,7 +122,7 @@ static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry
 
         if (entry->len < length || memcmp(text, names[i], length) != 0)
             continue;
-        list = list_rebase(place, text + length, entry->len - length);
+        list = list_rebase(place, text + length, entry->len - length, i == 0);
         if (list == NULL || asprintf(&whole, "%s%s", names[i], list) < 0)
             whole = NULL;
         free(list);

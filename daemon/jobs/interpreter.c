@@ -216,8 +216,20 @@ static bool is_left_out(const char *entry)
     return false;
 }
 
-/* To be freed, with its last entry if there is a package's directory. NULL: no memory. */
-static char **environment_make(char *const *env, const char *package_dir)
+/* Where it looks for modules, as a PE of the job will: PYTHONPATH=... NULL: no memory. */
+static char *search_make(const char *package_dir, const char *path_list)
+{
+    const bool both = package_dir != NULL && *path_list != '\0';
+    char *entry;
+
+    if (asprintf(&entry, "PYTHONPATH=%s%s%s", package_dir != NULL ? package_dir : "",
+                 both ? ":" : "", path_list) < 0)
+        return NULL;
+    return entry;
+}
+
+/* To be freed, with its last entry. NULL: no memory. */
+static char **environment_make(char *const *env, const char *search)
 {
     size_t count = 0;
     char **result;
@@ -230,22 +242,8 @@ static char **environment_make(char *const *env, const char *package_dir)
     for (count = 0; *env != NULL; env++)
         if (!is_left_out(*env))
             result[count++] = *env;
-    if (package_dir != NULL && asprintf(&result[count], "PYTHONPATH=%s", package_dir) < 0) {
-        free(result);
-        return NULL;
-    }
+    result[count] = (char *)(uintptr_t)search;
     return result;
-}
-
-static void environment_free(char **env, const char *package_dir)
-{
-    size_t count = 0;
-
-    while (package_dir != NULL && env[count] != NULL && env[count + 1] != NULL)
-        count++;
-    if (package_dir != NULL)
-        free(env[count]);
-    free(env);
 }
 
 /* path [FILE | -m c4py._probe] module ... */
@@ -269,12 +267,14 @@ static pid_t child_spawn(const struct interpreters *interpreters,
                          const struct interpreter_question *question, int null, int out)
 {
     const char *package_dir = interpreters->place->package_dir, *what;
-    char file[PATH_MAX], **env = environment_make(question->env, package_dir), **words;
+    const bool searches = package_dir != NULL || *question->path_list != '\0';
+    char *search = searches ? search_make(package_dir, question->path_list) : NULL;
+    char file[PATH_MAX], **env = environment_make(question->env, search), **words;
     pid_t pid = -1;
 
     snprintf(file, sizeof(file), "%s/c4py/_probe.py", package_dir != NULL ? package_dir : "");
     words = words_make(question, package_dir != NULL ? file : NULL);
-    if (env != NULL && words != NULL) {
+    if (env != NULL && words != NULL && (search != NULL || !searches)) {
         const struct spawn spawn = {
             .path = question->path,
             .argv = words,
@@ -291,8 +291,8 @@ static pid_t child_spawn(const struct interpreters *interpreters,
         pid = spawn_process(&spawn, &what);
     }
     free(words);
-    if (env != NULL)
-        environment_free(env, package_dir);
+    free(env);
+    free(search);
     return pid;
 }
 
@@ -370,6 +370,7 @@ static void key_make(const struct interpreter_question *question, uint8_t key[KE
         if (!is_left_out(*entry))
             key_add(&state, *entry);
     key_add(&state, "");
+    key_add(&state, question->path_list);
     for (size_t i = 0; i < question->count; i++)
         key_add(&state, question->modules[i]);
     crypto_generichash_final(&state, key, KEY_SIZE);

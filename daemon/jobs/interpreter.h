@@ -31,7 +31,8 @@ struct interpreter_answer {
 
 struct interpreter_question {
     const char *path;
-    char *const *env; /* as the job has it; what is ours and PYTHONPATH is taken out */
+    char *const *env;      /* as the job has it; what is ours and PYTHONPATH is taken out */
+    const char *path_list; /* PYTHONPATH instead: directories with colons between them, or empty */
     const char *const *modules;
     size_t count;
 };

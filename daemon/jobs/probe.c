@@ -16,6 +16,7 @@
 #include "daemon/jobs/spawn.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/words.h"
+#include "proto/path.h"
 
 #ifndef C4P_PYTHON
 #define C4P_PYTHON "python3"
@@ -139,13 +140,17 @@ static int probe_ask(struct probe *probe, const char *path, char *const *env,
                      interpreter_told *told)
 {
     const C4p__Python *python = probe->python;
+    char path_list[PROBE_MAX_PATH_LIST];
     const struct interpreter_question question = {
         .path = path,
         .env = env,
+        .path_list = path_list,
         .modules = (const char *const *)python->modules,
         .count = python->n_modules,
     };
 
+    snprintf(path_list, sizeof(path_list), "%.*s", (int)python->path.len,
+             python->path.len > 0 ? (const char *)python->path.data : "");
     probe->wait = interpreters_ask(probe->probes->interpreters, &question, told, probe);
     return probe->wait != NULL ? 0 : -1;
 }
@@ -231,6 +236,47 @@ static int command_set(C4p__Python *python, const char *path)
     return python->command.data != NULL ? 0 : -1;
 }
 
+/* One directory of PYTHONPATH as other hosts see it; false: there it is another one, or comes along. */
+static bool search_place(const struct submission *submission, const struct manifest *manifest,
+                         const char *entry, size_t size, char place[PATH_MAX])
+{
+    const char *below;
+
+    if (size == 0 || (*entry != '/' && manifest->root != NULL))
+        return false; /* what is relative leads to the copies, or nowhere */
+    if (!path_tidy(submission->cwd, entry, size, place) || strchr(place, ':') != NULL)
+        return false;
+    below = manifest->root != NULL ? path_below(manifest->root, place) : NULL;
+    return below == NULL || (*below != '\0' && !manifest_has(manifest, below, strlen(below)));
+}
+
+/* Where the job's own PYTHONPATH leads, but for what travels with the bundle. -1: no memory. */
+static int search_copy(struct probe *probe, const struct submission *submission,
+                       const struct manifest *manifest)
+{
+    const char *list = NULL;
+    char text[PROBE_MAX_PATH_LIST] = "", place[PATH_MAX];
+    size_t used = 0;
+
+    for (char *const *entry = submission->env; *entry != NULL; entry++)
+        if (strncmp(*entry, "PYTHONPATH=", 11) == 0)
+            list = *entry + 11;
+    while (list != NULL && *list != '\0') {
+        size_t size = strcspn(list, ":");
+
+        if (search_place(submission, manifest, list, size, place) &&
+            used + strlen(place) + 1 < sizeof(text))
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used > 0 ? ":" : "",
+                                     place);
+        list += size + (list[size] == ':');
+    }
+    if (used == 0)
+        return 0;
+    probe->python->path.data = (uint8_t *)strdup(text);
+    probe->python->path.len = used;
+    return probe->python->path.data != NULL ? 0 : -1;
+}
+
 /* 0: asked, or known already; -1: errno. */
 static int need_begin(struct probe *probe, const struct submission *submission,
                       const struct manifest *manifest)
@@ -254,6 +300,8 @@ static int need_begin(struct probe *probe, const struct submission *submission,
     if (command_set(probe->python, path) != 0)
         return -1;
     if (is_python(path)) {
+        if (search_copy(probe, submission, manifest) != 0)
+            return -1;
         if (manifest->message != NULL && modules_copy(probe->python, manifest->message) != 0)
             return -1;
         return probe_ask(probe, path, submission->env, on_home_answer);
@@ -497,12 +545,17 @@ static C4p__Python *python_copy(const C4p__Python *python)
     return copy;
 }
 
+static bool holds_zero(const ProtobufCBinaryData *bytes)
+{
+    return bytes->len > 0 && memchr(bytes->data, '\0', bytes->len) != NULL;
+}
+
 static bool python_allowed(const C4p__Python *python)
 {
     if (python->n_modules > BUNDLE_MAX_MODULES || strlen(python->version) >= 32 ||
         strlen(python->package) >= 32 || python->command.len >= PATH_MAX ||
-        (python->command.len > 0 &&
-         memchr(python->command.data, '\0', python->command.len) != NULL))
+        python->path.len >= PROBE_MAX_PATH_LIST || holds_zero(&python->command) ||
+        holds_zero(&python->path))
         return false;
     for (size_t i = 0; i < python->n_modules; i++)
         if (!manifest_module_allowed(python->modules[i]))

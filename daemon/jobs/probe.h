@@ -5,7 +5,8 @@
  * of the modules that the bundle's files import are found outside the bundle. The answer travels in
  * Reserve and in Prepare. On another node, probe_check() asks an interpreter there. What a program
  * imports is guessed by who reads it (BundleManifest.modules); only what the home itself finds
- * counts, so a wrong guess refuses nothing.
+ * counts, so a wrong guess refuses nothing. Both look where the job's own PYTHONPATH leads as well, but
+ * for directories that travel with the bundle.
  *
  * The interpreter is that of the same absolute path; if there is none, or another version, the one of
  * the same name in PATH, and at last this node's own (C4P_PYTHON of the daemon, or what it was
@@ -27,6 +28,8 @@
 #define PROBE_LIMIT_MS 10000
 #define PROBE_KEEP_MS 60000
 #define PROBE_REASON_SIZE 320
+/* Of PYTHONPATH; directories that do not fit are not searched. */
+#define PROBE_MAX_PATH_LIST (16u << 10)
 
 struct probes;
 struct probe;

@@ -439,7 +439,7 @@ static void check_rebase(struct bundles *bundles, const struct maker *maker, con
     for (size_t i = 0; i < count; i++)
         submit->argv[i] = bytes_of(words[i][0]);
     submit->n_env = 2;
-    submit->env[0] = bytes_of("PYTHONPATH=/usr/lib/x:/home/me/app/lib::/home/me/apple");
+    submit->env[0] = bytes_of("PYTHONPATH=/usr/lib/x:/home/me/app/data::/home/me/app/lib");
     submit->env[1] = bytes_of("HOME=/home/me/app");
     submit->cwd = bytes_of(cwd);
     assert_int_equal(bundle_rebase(bundles, &maker->hash, "/w", submit, error), 0);
@@ -449,8 +449,8 @@ static void check_rebase(struct bundles *bundles, const struct maker *maker, con
         assert_int_equal(submit->argv[i].len, strlen(words[i][1]));
         assert_memory_equal(submit->argv[i].data, words[i][1], strlen(words[i][1]));
     }
-    assert_int_equal(submit->env[0].len, strlen("PYTHONPATH=/usr/lib/x:/w/lib::/home/me/apple"));
-    assert_memory_equal(submit->env[0].data, "PYTHONPATH=/usr/lib/x:/w/lib::/home/me/apple",
+    assert_int_equal(submit->env[0].len, strlen("PYTHONPATH=/usr/lib/x:/w/data::/home/me/app/lib"));
+    assert_memory_equal(submit->env[0].data, "PYTHONPATH=/usr/lib/x:/w/data::/home/me/app/lib",
                         submit->env[0].len);
     assert_memory_equal(submit->env[1].data, "HOME=/home/me/app", submit->env[1].len);
     c4p__submit__free_unpacked(submit, NULL);

@@ -213,6 +213,9 @@ static void on_needed(void *context, const C4p__Python *need, const char *reason
         for (size_t i = 0; i < need->n_modules; i++)
             snprintf(needed + strlen(needed), sizeof(needed) - strlen(needed), " %s",
                      need->modules[i]);
+        if (need->path.len > 0)
+            snprintf(needed + strlen(needed), sizeof(needed) - strlen(needed), " in %.*s",
+                     (int)need->path.len, (const char *)need->path.data);
     }
     told++;
 }
@@ -222,19 +225,23 @@ static ProtobufCBinaryData text_of(const char *text)
     return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
 }
 
+static const char *search = ""; /* PYTHONPATH of the job */
+
 static void need(struct bundles *bundles, const struct bundle_hash *hash, const char *program)
 {
     struct probes *own = probes_create(&place, bundles);
     C4p__Submit submit = C4P__SUBMIT__INIT;
     ProtobufCBinaryData argv[] = {text_of(program), text_of("app.py")};
-    char path[PATH_MAX + 80];
-    ProtobufCBinaryData env[1];
+    char path[PATH_MAX + 80], searched[PATH_MAX + 80];
+    ProtobufCBinaryData env[2];
 
     snprintf(path, sizeof(path), "PATH=%s", scratch_file(&scratch, "bin"));
+    snprintf(searched, sizeof(searched), "PYTHONPATH=%s", search);
     env[0] = text_of(path);
+    env[1] = text_of(searched);
     submit.n_argv = 2;
     submit.argv = argv;
-    submit.n_env = 1;
+    submit.n_env = 2;
     submit.env = env;
     submit.cwd = text_of(scratch.path);
     if (hash != NULL)
@@ -278,6 +285,65 @@ static void a_job_needs_what_its_own_host_has(void **state)
     bundles_close(bundles);
 }
 
+/* This one finds what it is asked for where it is told to look, as Python does. */
+#define LOOKS                                                                                      \
+    "printf 'c4p-probe 1\nversion 3.11\npackage 0.1.0\n'; "                                        \
+    "case \"$PYTHONPATH\" in *" OTHER_PLACE ") ;; *) echo missing numpy;; esac; echo end"
+#define OTHER_PLACE ":/opt/site"
+
+static void what_is_found_through_the_jobs_own_path_is_needed_there_too(void **state)
+{
+    char list[PATH_MAX + 80], *modules[] = {(char *)(uintptr_t) "numpy"};
+    const struct maker_file files[] = {{"lib/x", "x", 0, 0644}};
+    struct bundles *bundles = maker_open(scratch.path, 1 << 20, 1);
+    struct maker maker;
+
+    (void)state;
+    maker_make(&maker, scratch.path, files, 1);
+    maker.message.modules = modules;
+    maker.message.n_modules = 1;
+    maker.size = c4p__bundle_manifest__pack(&maker.message, maker.packed);
+    maker_hash(&maker.hash, maker.packed, maker.size);
+    maker_bring(&maker, bundles, files, 1);
+    script("bin/python3", LOOKS);
+    need(bundles, &maker.hash, "python3");
+    assert_string_equal(needed, "program 3.11 0.1.0");
+    /* What travels along is elsewhere there, and what is relative leads to what travels along. */
+    snprintf(list, sizeof(list), "%s/lib::lib:/opt/./site/", scratch.path);
+    search = list;
+    need(bundles, &maker.hash, "python3");
+    search = "";
+    assert_string_equal(needed, "program 3.11 0.1.0 numpy in /opt/site");
+    bundles_close(bundles);
+}
+
+static void a_node_looks_where_the_job_does(void **state)
+{
+    char *modules[] = {(char *)(uintptr_t) "numpy"};
+    C4p__Python python = C4P__PYTHON__INIT;
+    const char *paths[] = {"/opt/other", "/opt/site"};
+
+    (void)state;
+    script("bin/python3", LOOKS);
+    python.command = text_of("python3");
+    python.version = (char *)(uintptr_t) "3.11";
+    python.package = (char *)(uintptr_t) "0.1.0";
+    python.modules = modules;
+    python.n_modules = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        told = 0;
+        python.path = text_of(paths[i]);
+        assert_non_null(probe_check(probes, &python, on_checked, NULL));
+        run_until(1);
+        assert_string_equal(answer.unfit, i == 0 ? "host b has no module numpy" : "");
+    }
+    told = 0;
+    python.path = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "a\0b"};
+    assert_non_null(probe_check(probes, &python, on_checked, NULL));
+    run_until(1);
+    assert_non_null(strstr(answer.unfit, "makes no sense"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +360,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_is_kept_and_shared_by_all_who_ask_the_same,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_job_needs_what_its_own_host_has, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_found_through_the_jobs_own_path_is_needed_there_too,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_looks_where_the_job_does, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
