@@ -1,11 +1,11 @@
 /*
  * libc4p: talk to a c4p daemon.
  *
- * A client is one connection to the daemon of this host. It is driven by its owner: c4p_fd()
+ * A client is one connection to the daemon of this host, or of a node elsewhere. It is driven by its owner: c4p_fd()
  * becomes readable when there may be something to do, then c4p_next() returns one event after the
  * other until there is none; wait for the descriptor only when c4p_next() has returned 0 after the
- * last call of any other function here. Nothing blocks but c4p_attach(), c4p_adopt(), c4p_wait(),
- * c4p_segment(), c4p_bridge() and the closing ones. A client belongs to one thread.
+ * last call of any other function here. Nothing blocks but c4p_attach() and its kin, c4p_adopt(),
+ * c4p_wait(), c4p_segment(), c4p_bridge() and the closing ones. A client belongs to one thread.
  *
  *   struct c4p_client *client = c4p_attach(NULL, "name", 10000, error);
  *   c4p_submit(client, &job); // answered by C4P_EVENT_ACCEPTED or C4P_EVENT_REFUSED
@@ -53,6 +53,16 @@ C4P_API struct c4p_client *c4p_attach(const char *state_dir, const char *name, i
  */
 C4P_API struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms,
                                      char error[C4P_ERROR_SIZE]);
+/*
+ * Attach to a daemon of a cluster from a machine that is no node of it. `path` is a file that
+ * `c4pd key new` made, with a line for each daemon, as `c4pd key add` printed it there; `address` is
+ * that of one of these lines, or NULL for the first. As c4p_attach(); EACCES: the key is not known there,
+ * EINVAL: the file makes no sense. There are no sessions for such a client, and it has to be driven
+ * (c4p_next() or c4p_wait()) at least every 30 seconds, or the daemon takes it for gone.
+ */
+C4P_API struct c4p_client *c4p_attach_remote(const char *path, const char *address,
+                                             const char *name, int timeout_ms,
+                                             char error[C4P_ERROR_SIZE]);
 /* NULL-safe. What was sent and has not left yet is dropped. */
 C4P_API void c4p_close(struct c4p_client *client);
 /*
@@ -236,7 +246,7 @@ enum c4p_event_kind {
     C4P_EVENT_ENDED,       /* job, state, exit_code, text (why, may be empty), tail, data */
     C4P_EVENT_JOB,         /* job, info */
     C4P_EVENT_STATUS,      /* status */
-    C4P_EVENT_LOST,        /* the daemon is gone; text */
+    C4P_EVENT_LOST,        /* the daemon is gone; text; closed: for good */
     C4P_EVENT_BACK         /* it is there again */
 };
 

@@ -52,6 +52,7 @@ void c4p_close(struct c4p_client *client)
     requests_forget_all(client);
     followed_forget_all(client);
     uploads_forget_all(client);
+    remote_free(client->remote);
     free(client->directory);
     free(client->name);
     free(client->host);
@@ -103,6 +104,24 @@ struct c4p_client *c4p_attach(const char *state_dir, const char *name, int timeo
     return client_finish(client, link_establish(client, timeout_ms), error);
 }
 
+struct c4p_client *c4p_attach_remote(const char *path, const char *address, const char *name,
+                                     int timeout_ms, char error[C4P_ERROR_SIZE])
+{
+    struct remote *remote = remote_open(path, address, error);
+    struct c4p_client *client;
+
+    if (remote == NULL)
+        return NULL;
+    client = client_create(NULL, name);
+    if (client == NULL) {
+        remote_free(remote);
+        return no_client(error);
+    }
+    client->remote = remote;
+    client->reconnect = true;
+    return client_finish(client, link_establish(client, timeout_ms), error);
+}
+
 struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms, char error[C4P_ERROR_SIZE])
 {
     struct c4p_client *client = client_create(NULL, name);
@@ -117,7 +136,7 @@ struct c4p_client *c4p_adopt(int fd, const char *name, int timeout_ms, char erro
 
 void c4p_set_reconnect(struct c4p_client *client, bool reconnect)
 {
-    client->reconnect = reconnect && client->directory != NULL;
+    client->reconnect = reconnect && (client->directory != NULL || client->remote != NULL);
     if (!client->reconnect && client->link != LINK_UP && client->link != LINK_ENDING)
         link_give_up(client);
 }
@@ -148,11 +167,16 @@ static void lost_tell(struct c4p_client *client, struct c4p_event *event)
 {
     client->lost_untold = false;
     event->kind = C4P_EVENT_LOST;
-    snprintf(client->notice, sizeof(client->notice),
-             client->link == LINK_OVER
-                 ? "the daemon on %.200s is gone"
-                 : "the daemon on %.200s is gone: waiting for it to come back",
-             client->host);
+    event->closed = client->link == LINK_OVER;
+    if (client->parting[0] != '\0')
+        snprintf(client->notice, sizeof(client->notice),
+                 "the daemon on %.100s has cut us off: %.300s", client->host, client->parting);
+    else
+        snprintf(client->notice, sizeof(client->notice),
+                 client->link == LINK_OVER
+                     ? "the daemon on %.200s is gone"
+                     : "the daemon on %.200s is gone: waiting for it to come back",
+                 client->host);
     event->text = client->notice;
 }
 

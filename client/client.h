@@ -4,6 +4,7 @@
  *   client.c   its life, c4p_next() and c4p_wait()
  *   link.c     the way to the daemon, there and again: a state and a timer
  *   door.c     the Unix socket: tickets and segments
+ *   remote.c   daemons of other machines: keys, and what their connections do
  *   bridge.c   a private segment, and the thread that moves messages
  *   request.c  what was asked and has no answer yet
  *   follow.c   jobs whose events come, and what of their output is dealt with
@@ -68,7 +69,8 @@ struct followed {
 
 struct c4p_client {
     /* Where the daemon is. */
-    char *directory; /* NULL: a private one */
+    char *directory;       /* NULL: a private one, or another machine's */
+    struct remote *remote; /* of another machine; NULL: of this one */
     char *name;
     bool reconnect;
 
@@ -79,7 +81,10 @@ struct c4p_client {
     bool door_ended; /* ... before the answer to Hello */
     void *zmq, *socket;
     int socket_fd;
-    int attempt_ms; /* for one attempt; negative: no limit */
+    void *monitor; /* of the socket to another machine */
+    int monitor_fd;
+    char parting[C4P_ERROR_SIZE]; /* why the daemon wants us no more; empty: it does */
+    int attempt_ms;               /* for one attempt; negative: no limit */
     int backoff_ms;
     int error_number; /* of the last attempt */
     char error[C4P_ERROR_SIZE];
@@ -118,6 +123,8 @@ void link_close(struct c4p_client *client);
 int link_establish(struct c4p_client *client, int timeout_ms);
 /* Do what can be done without waiting. True: there may be something new. */
 bool link_advance(struct c4p_client *client);
+/* The daemon says that we are none of its clients any more. False: it cannot mean us. */
+bool link_dismiss(struct c4p_client *client, const C4p__Dismissed *dismissed);
 /* Let go of the connection. */
 void link_drop(struct c4p_client *client);
 /* Do not look for the daemon any more. */
@@ -127,6 +134,20 @@ int link_send(struct c4p_client *client, const void *frame, size_t size);
 bool link_has_mail(struct c4p_client *client);
 /* Take a frame into client->event: 1; 0 if there is none; -1 with errno EBADMSG. */
 int link_receive(struct c4p_client *client);
+
+/* ---- remote.c ---- */
+
+/* Read a key file. NULL with errno and a sentence. Free is NULL-safe. */
+struct remote *remote_open(const char *path, const char *address, char error[C4P_ERROR_SIZE]);
+void remote_free(struct remote *remote);
+const char *remote_address(const struct remote *remote);
+/* Before it is connected: 0, or -1 with errno. */
+int remote_prepare(const struct remote *remote, void *socket);
+/* The monitor of a socket that is about to be connected: NULL with errno. */
+void *remote_watch(void *zmq, void *socket);
+/* What has happened to the connection, by its monitor: 0: nothing bad; else an errno, and a sentence
+ * with the remedy. */
+int remote_look(const struct remote *remote, void *monitor, char error[C4P_ERROR_SIZE]);
 
 /* ---- door.c ---- */
 

@@ -192,6 +192,13 @@ C4p__Door *door_ask(struct c4p_client *client, const C4p__Segment *segment, int 
 {
     C4p__Door *door = NULL;
 
+    if (client->remote != NULL) {
+        snprintf(
+            error, C4P_ERROR_SIZE,
+            "sessions need a daemon on this machine (c4pd start, or c4pd join on a host of the "
+            "cluster)");
+        return NULL;
+    }
     if (client->link != LINK_UP || client->door < 0) {
         snprintf(error, C4P_ERROR_SIZE, "there is no connection to the daemon");
         return NULL;

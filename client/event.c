@@ -256,13 +256,21 @@ static bool missing_fill(struct c4p_client *client, struct c4p_event *event,
     return true;
 }
 
+/* The caller sees that the daemon is lost. */
+static bool dismissed_fill(struct c4p_client *client, struct c4p_event *event,
+                           const C4p__Event *message)
+{
+    event->kind = 0;
+    return link_dismiss(client, message->dismissed);
+}
+
 static event_filler *const fillers[] = {
     [C4P__EVENT__BODY_REFUSED] = refused_fill,     [C4P__EVENT__BODY_ACCEPTED] = accepted_fill,
     [C4P__EVENT__BODY_FOLLOWING] = following_fill, [C4P__EVENT__BODY_STATE] = state_fill,
     [C4P__EVENT__BODY_OUTPUT] = output_fill,       [C4P__EVENT__BODY_INPUT_CREDIT] = input_fill,
     [C4P__EVENT__BODY_ENDED] = ended_fill,         [C4P__EVENT__BODY_DONE] = done_fill,
     [C4P__EVENT__BODY_JOBS] = jobs_fill,           [C4P__EVENT__BODY_DAEMON_STATUS] = status_fill,
-    [C4P__EVENT__BODY_MISSING] = missing_fill,
+    [C4P__EVENT__BODY_MISSING] = missing_fill,     [C4P__EVENT__BODY_DISMISSED] = dismissed_fill,
 };
 
 bool event_fill(struct c4p_client *client, struct c4p_event *event)

@@ -25,7 +25,10 @@
 /* A daemon that refuses Hello closes the Unix connection as well: its sentence may be on the way. */
 #define LAST_WORD_MS 500
 
-enum { SOURCE_DOOR, SOURCE_MAIL, SOURCE_TIMER, SOURCES };
+/* The daemon of another machine takes who has said nothing for six times as long for gone. */
+#define HERE_MS 5000
+
+enum { SOURCE_DOOR, SOURCE_MAIL, SOURCE_TIMER, SOURCE_MONITOR, SOURCES };
 
 /* ---- what the link is made of ---- */
 
@@ -69,6 +72,14 @@ static void socket_close(struct c4p_client *client)
         return;
     if (client->socket_fd >= 0)
         source_forget(client, client->socket_fd);
+    if (client->monitor_fd >= 0)
+        source_forget(client, client->monitor_fd);
+    if (client->monitor != NULL) {
+        zmq_socket_monitor(client->socket, NULL, 0);
+        zmq_close(client->monitor);
+    }
+    client->monitor = NULL;
+    client->monitor_fd = -1;
     zmq_close(client->socket);
     client->socket = NULL;
     client->socket_fd = -1;
@@ -83,7 +94,7 @@ void link_drop(struct c4p_client *client)
 int link_open(struct c4p_client *client)
 {
     client->link = LINK_DOWN;
-    client->door = client->socket_fd = -1;
+    client->door = client->socket_fd = client->monitor_fd = -1;
     client->epoll = epoll_create1(EPOLL_CLOEXEC);
     client->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (client->epoll < 0 || client->timer < 0)
@@ -100,6 +111,20 @@ void link_close(struct c4p_client *client)
         close(client->timer);
     if (client->epoll >= 0)
         close(client->epoll);
+}
+
+/* Before the socket is connected. */
+static int monitor_open(struct c4p_client *client)
+{
+    size_t size = sizeof(client->monitor_fd);
+
+    if (remote_prepare(client->remote, client->socket) != 0)
+        return -1;
+    client->monitor = remote_watch(client->zmq, client->socket);
+    if (client->monitor == NULL ||
+        zmq_getsockopt(client->monitor, ZMQ_FD, &client->monitor_fd, &size) != 0)
+        return -1;
+    return source_watch(client, client->monitor_fd, SOURCE_MONITOR);
 }
 
 static int socket_open(struct c4p_client *client, const char *address)
@@ -119,7 +144,8 @@ static int socket_open(struct c4p_client *client, const char *address)
     zmq_setsockopt(client->socket, ZMQ_RCVHWM, &queue, sizeof(queue));
     zmq_setsockopt(client->socket, ZMQ_LINGER, &linger, sizeof(linger));
     zmq_setsockopt(client->socket, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
-    if (zmq_connect(client->socket, address) != 0 ||
+    if ((client->remote != NULL && monitor_open(client) != 0) ||
+        zmq_connect(client->socket, address) != 0 ||
         zmq_getsockopt(client->socket, ZMQ_FD, &client->socket_fd, &size) != 0)
         return -1;
     return source_watch(client, client->socket_fd, SOURCE_MAIL);
@@ -195,10 +221,14 @@ static void link_fail(struct c4p_client *client, int error_number)
 
 static void link_fail_because(struct c4p_client *client, int error_number, const char *reason)
 {
-    snprintf(client->error, sizeof(client->error), "no answer from the daemon%s%.100s%s: %s",
-             client->directory != NULL ? " (" : "",
-             client->directory != NULL ? client->directory : "",
-             client->directory != NULL ? ")" : "", reason);
+    const char *place = client->remote != NULL ? remote_address(client->remote) : client->directory;
+
+    snprintf(client->error, sizeof(client->error), "no answer from the daemon%s%.100s%s: %s%s",
+             place != NULL ? " (" : "", place != NULL ? place : "", place != NULL ? ")" : "",
+             reason,
+             client->remote != NULL && error_number == ETIMEDOUT
+                 ? " (does it run, and is its address right in the key file?)"
+                 : "");
     link_fail(client, error_number);
 }
 
@@ -265,7 +295,7 @@ static void welcome_take(struct c4p_client *client, const C4p__Welcome *welcome)
     client->backoff_ms = BACKOFF_FIRST_MS;
     client->link = client->door_ended ? LINK_ENDING : LINK_UP;
     client->back_untold = true;
-    timer_set(client, -1);
+    timer_set(client, client->remote != NULL ? HERE_MS : -1);
 }
 
 /* The answer to Hello may be there. */
@@ -296,6 +326,13 @@ static void on_mail_greeting(struct c4p_client *client)
 
 static void link_begin(struct c4p_client *client)
 {
+    static const ProtobufCBinaryData no_ticket;
+
+    if (client->remote != NULL) {
+        timer_set(client, client->attempt_ms);
+        hello_say(client, remote_address(client->remote), &no_ticket);
+        return;
+    }
     client->door = door_connect(client->directory, client->error);
     if (client->door < 0) {
         link_fail(client, errno);
@@ -359,6 +396,45 @@ static void on_door_greeting(struct c4p_client *client)
     }
 }
 
+/* The connection to another machine. */
+static void on_monitor(struct c4p_client *client)
+{
+    char error[C4P_ERROR_SIZE];
+    int trouble = remote_look(client->remote, client->monitor, error);
+
+    if (trouble == 0)
+        return;
+    if (client->link == LINK_UP) {
+        client->link = LINK_ENDING;
+    } else if (client->link == LINK_GREETING) {
+        memcpy(client->error, error, sizeof(error));
+        link_fail(client, trouble);
+    }
+}
+
+/* The daemon wants us no more, or wants us to come anew. */
+bool link_dismiss(struct c4p_client *client, const C4p__Dismissed *dismissed)
+{
+    if (client->remote == NULL)
+        return false;
+    if (!dismissed->again) {
+        snprintf(client->parting, sizeof(client->parting), "%.400s", dismissed->reason);
+        client->reconnect = false;
+    }
+    if (client->link == LINK_UP)
+        client->link = LINK_ENDING;
+    return true;
+}
+
+static void here_say(struct c4p_client *client)
+{
+    C4p__Here here = C4P__HERE__INIT;
+
+    /* What waits to be sent tells as much. */
+    request_send_once(client, ++client->last_own_id | OWN_ID, C4P__REQUEST__BODY_HERE, &here);
+    timer_set(client, HERE_MS);
+}
+
 static void on_door(struct c4p_client *client)
 {
     switch (client->link) {
@@ -384,6 +460,8 @@ static void on_timer(struct c4p_client *client)
         return;
     if (client->link == LINK_DOWN)
         link_begin(client);
+    else if (client->link == LINK_UP && client->remote != NULL)
+        here_say(client);
     else if (client->link == LINK_GREETING && client->door_ended)
         link_fail_because(client, ECONNRESET, "it has closed the connection");
     else if (client->link == LINK_KNOCKING || client->link == LINK_GREETING)
@@ -411,6 +489,8 @@ bool link_advance(struct c4p_client *client)
         on_timer(client);
     if (ready[SOURCE_DOOR] && client->door >= 0)
         on_door(client);
+    if (client->monitor != NULL)
+        on_monitor(client);
     if (client->link == LINK_GREETING && ready[SOURCE_TIMER])
         on_timer(client);
     return client->link != before;

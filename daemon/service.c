@@ -20,6 +20,7 @@
 #include "daemon/followers.h"
 #include "daemon/inquiry.h"
 #include "daemon/log.h"
+#include "daemon/outside.h"
 #include "daemon/sessions.h"
 #include "daemon/supplies.h"
 #include "proto/clock.h"
@@ -150,6 +151,8 @@ static void serve_left(void *context, struct control_peer *peer)
     free(client->tied);
     free(client);
     sessions_client_gone(service->sessions, number_of(peer));
+    if (control_peer_outside(peer))
+        outside_left(service->outside, number_of(peer));
     service_changed(service);
 }
 
@@ -165,6 +168,8 @@ static int serve_send(void *context, const void *identity, size_t identity_size,
 {
     struct service *service = context;
 
+    if (outside_owns(identity, identity_size))
+        return outside_send(service->outside, identity, identity_size, data, size);
     return server_send(service->server, identity, identity_size, data, size);
 }
 
@@ -244,6 +249,54 @@ static void on_admin(void *context, const C4p__Admin *admin, C4p__AdminAnswer *a
     struct service *service = context;
 
     service->listener.admin(service->listener.context, admin, answer);
+}
+
+/* ---- clients of other machines ---- */
+
+static int on_outside_send(void *context, const void *identity, size_t identity_size,
+                           const void *data, size_t size)
+{
+    struct service *service = context;
+    struct cluster *cluster = post_cluster(service->settings.jobs.post);
+
+    if (cluster != NULL)
+        return cluster_reply_user(cluster, identity, identity_size, data, size);
+    errno = EHOSTUNREACH;
+    return -1;
+}
+
+static void on_user(void *context, const struct node_key *from, const void *identity,
+                    size_t identity_size, const void *data, size_t size)
+{
+    struct service *service = context;
+
+    outside_frame(service->outside, from, identity, identity_size, data, size);
+}
+
+static void on_user_revoked(void *context, const struct node_key *key)
+{
+    struct service *service = context;
+
+    outside_revoked(service->outside, key);
+}
+
+static int outside_open(struct service *service)
+{
+    const struct outside_settings settings = {
+        .control = service->control,
+        .send = on_outside_send,
+        .cut = client_cut,
+        .context = service,
+    };
+
+    if (service->settings.jobs.post == NULL)
+        return 0;
+    service->outside = outside_create(service->place->base, &settings);
+    if (service->outside == NULL)
+        return -1;
+    post_serve_users(service->settings.jobs.post,
+                     &(struct post_users){on_user, on_user_revoked, service});
+    return 0;
 }
 
 /* ---- the service itself ---- */
@@ -371,7 +424,7 @@ static int service_open(struct service *service, const char *address,
     service->sessions = sessions_create(base, service->settings.session_ttl_ms,
                                         service->settings.jobs.state_dir, &remote);
     if (service->cut == NULL || service->followers == NULL || service->sessions == NULL ||
-        control_open(service, address) != 0)
+        control_open(service, address) != 0 || outside_open(service) != 0)
         return out_of_memory(error);
     if (jobs_open(service, result, error) != 0)
         return -1;
@@ -426,6 +479,9 @@ void service_destroy(struct service *service)
     sessions_destroy(service->sessions);
     attach_destroy(service->attach);
     server_destroy(service->server);
+    if (service->outside != NULL)
+        post_serve_users(service->settings.jobs.post, &(struct post_users){.frame = NULL});
+    outside_destroy(service->outside);
     control_destroy(service->control);
     if (service->cut != NULL)
         event_free(service->cut);

@@ -36,6 +36,7 @@ struct service {
     struct followers *followers;
     struct sessions *sessions;
     struct supplies *supplies; /* NULL: a private daemon's */
+    struct outside *outside;   /* as well */
     struct client *clients;
     struct event *cut;
     int64_t started; /* time of day */

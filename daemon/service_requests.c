@@ -44,7 +44,9 @@ int serve_submit(void *context, struct control_peer *peer, const C4p__Request *r
     C4p__Accepted accepted = C4P__ACCEPTED__INIT;
     C4p__Follow follow = C4P__FOLLOW__INIT;
 
-    if (jobs_submit(service->jobs, submit, false, &accepted.job, reason) != 0)
+    if (jobs_submit(service->jobs, submit,
+                    control_peer_outside(peer) ? JOBS_FROM_OUTSIDE : JOBS_PROGRAM, &accepted.job,
+                    reason) != 0)
         return -1;
     if (submit->tied && client_tie(client_of(peer), accepted.job) != 0) {
         jobs_cancel(service->jobs, accepted.job, true, reason);

@@ -321,7 +321,7 @@ static struct session *session_make(struct sessions *sessions, const C4p__Open *
         control_refuse(reason, "the daemon is out of memory");
         return NULL;
     }
-    if (jobs_submit(sessions->jobs, &submit, true, job, reason) != 0)
+    if (jobs_submit(sessions->jobs, &submit, JOBS_SESSION, job, reason) != 0)
         goto drop;
     known = session_find(sessions, *job);
     if (known == NULL && jobs_state(sessions->jobs, *job, &state, reason) &&

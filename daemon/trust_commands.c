@@ -126,6 +126,24 @@ static bool key_read(const char *text, struct node_key *key)
                                     size == sizeof(key->bytes));
 }
 
+/* The line alone to standard output, so that it can be appended to the file. */
+static void key_add_tell(const C4p__AdminAnswer *answer, const char *name)
+{
+    struct node_key server;
+    char text[KEY_TEXT_SIZE];
+
+    fprintf(
+        stderr,
+        "whoever has the other half of this key may use the cluster %s as %s; this line goes to "
+        "the end of the key file there:\n",
+        answer->cluster, name);
+    if (answer->key.len != NODE_KEY_SIZE)
+        return;
+    memcpy(server.bytes, answer->key.data, NODE_KEY_SIZE);
+    key_format(&server, text);
+    printf("%s %s\n", answer->address, text);
+}
+
 static int key_add(const struct options *options)
 {
     C4p__AdminKeyAdd question = C4P__ADMIN_KEY_ADD__INIT;
@@ -146,8 +164,7 @@ static int key_add(const struct options *options)
     question.key = (ProtobufCBinaryData){NODE_KEY_SIZE, key.bytes};
     answer = ask_or_say(options->state_dir, C4P__ADMIN__BODY_KEY_ADD, &question, &code);
     if (answer != NULL)
-        printf("whoever has the other half of this key may use the cluster %s as %s\n",
-               answer->cluster, name);
+        key_add_tell(answer, name);
     ask_free(answer);
     return code;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,8 +12,16 @@
 struct c4p_client *ask_attach(const struct options *options)
 {
     char error[C4P_ERROR_SIZE];
-    struct c4p_client *client = c4p_attach(options->state_dir, "c4py", ATTACH_MS, error);
+    const char *via = options->via != NULL ? options->via : getenv("C4P_VIA");
+    struct c4p_client *client;
 
+    /* Whoever names a directory means the daemon of this machine. */
+    if (options->via == NULL && options->state_dir != NULL)
+        via = NULL;
+    if (via != NULL && *via != '\0')
+        client = c4p_attach_remote(via, NULL, "c4py", ATTACH_MS, error);
+    else
+        client = c4p_attach(options->state_dir, "c4py", ATTACH_MS, error);
     if (client == NULL)
         ask_failed(error);
     return client;

@@ -196,7 +196,12 @@ static void on_lost(struct console *console, const struct c4p_event *event)
     console->lost = true;
     console->input_waits = false;
     console->input_credit = 0;
-    console->manner->lost(console, event->text);
+    if (event->closed && console->manner->back != NULL) {
+        console_say(console, "%s", event->text);
+        console_leave(console, 1);
+    } else {
+        console->manner->lost(console, event->text);
+    }
 }
 
 static void on_back(struct console *console)

@@ -22,7 +22,8 @@ enum {
     SESSIONS = 1 << 8,
     END = 1 << 9,
     PROGRAM = RUN | SUBMIT,
-    SERVICE = ~RUN
+    SERVICE = ~RUN,
+    REMOTE = SERVICE & ~(SESSIONS | END)
 };
 
 /* ---- options ---- */
@@ -79,6 +80,9 @@ const struct option_row option_rows[] = {
     {"--state-dir", NULL, "DIR",
      "where the daemon lives; default: $C4P_STATE_DIR, or the user's own", set_text, AT(state_dir),
      SERVICE},
+    {"--via", NULL, "FILE",
+     "a cluster that this machine is no node of, with this key file; default: $C4P_VIA", set_text,
+     AT(via), REMOTE},
     {"--help", "-h", NULL, "show this", set_flag, AT(help), RUN | SERVICE},
     {NULL, NULL, NULL, NULL, NULL, 0, 0},
 };

@@ -36,6 +36,7 @@ struct options {
     bool detach;
     /* of the service */
     const char *state_dir; /* NULL: the user's own */
+    const char *via;       /* a key file; NULL: $C4P_VIA, or the daemon of this machine */
     bool json, all, ids, follow, resume, no_input, kill;
     uint32_t last, tail; /* UINT32_MAX: not given */
     int64_t timeout_ms;  /* -1: not given */

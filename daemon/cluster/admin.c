@@ -169,9 +169,9 @@ static int admin_key_add(struct cluster *cluster, const C4p__Admin *admin, C4p__
     char fingerprint[TRUST_FINGERPRINT_SIZE];
     int rc = user_check(cluster_trust(cluster), admin->key_add);
 
-    (void)answer;
     if (rc != 0)
         return rc;
+    answer->address = borrowed(cluster_self(cluster)->facts.control);
     memcpy(record.key.bytes, admin->key_add->key.data, NODE_KEY_SIZE);
     record.by = cluster_identity(cluster)->public_key;
     strcpy(record.name, admin->key_add->name);

@@ -15,9 +15,9 @@
 /* A client. Only those that were welcomed are kept; before, it lives for one request. */
 struct control_peer {
     UT_hash_handle hh;
-    uint32_t version; /* 0 before Hello */
-    struct attach_who who;
-    void *data; /* the service's */
+    uint32_t version;      /* 0 before Hello */
+    struct attach_who who; /* before Hello: id 0, unless the transport has said who it is */
+    void *data;            /* the service's */
     char name[64];
     size_t identity_size;
     uint8_t identity[CONTROL_MAX_IDENTITY];
@@ -94,6 +94,11 @@ const struct attach_who *control_peer_who(const struct control_peer *peer)
 const char *control_peer_name(const struct control_peer *peer)
 {
     return peer->name;
+}
+
+bool control_peer_outside(const struct control_peer *peer)
+{
+    return (peer->who.id & CONTROL_OUTSIDE) != 0;
 }
 
 void *control_peer_data(const struct control_peer *peer)
@@ -260,12 +265,13 @@ static int hello_handle(struct control *control, struct control_peer *peer,
 {
     const C4p__Hello *hello = request->hello;
     C4p__Welcome welcome = C4P__WELCOME__INIT;
-    struct attach_who who;
+    struct attach_who who = peer->who;
 
     if (hello_check(control, peer, hello, &welcome.version, reason) != 0)
         return -1;
-    if (!control->service.redeem(control->service.context, hello->ticket.data, hello->ticket.len,
-                                 &who) ||
+    if ((!control_peer_outside(peer) &&
+         !control->service.redeem(control->service.context, hello->ticket.data, hello->ticket.len,
+                                  &who)) ||
         control_find(control, who.id) != NULL) {
         snprintf(reason, CONTROL_REASON_SIZE,
                  "the ticket is not valid, or no longer: attach again");
@@ -295,7 +301,8 @@ static int hello_handle(struct control *control, struct control_peer *peer,
 enum permission {
     NOBODY = 0,
     ANYBODY,
-    CLIENT_OF_USER /* who was welcomed with a ticket of the user whose daemon this is */
+    CLIENT_OF_USER, /* who was welcomed as the user whose daemon this is */
+    CLIENT_HERE     /* ... on this machine */
 };
 
 #define SERVICE(member) offsetof(struct control_service, member)
@@ -303,7 +310,7 @@ enum permission {
 static const struct request_row {
     const char *name;
     enum permission permission;
-    size_t handler; /* its place in struct control_service; of Hello, none */
+    size_t handler; /* its place in struct control_service; of Hello and Here, none */
 } requests[] = {
     [C4P__REQUEST__BODY_HELLO] = {"Hello", ANYBODY, 0},
     [C4P__REQUEST__BODY_SUBMIT] = {"Submit", CLIENT_OF_USER, SERVICE(submit)},
@@ -315,10 +322,11 @@ static const struct request_row {
     [C4P__REQUEST__BODY_LIST] = {"List", CLIENT_OF_USER, SERVICE(list)},
     [C4P__REQUEST__BODY_FIND] = {"Find", CLIENT_OF_USER, SERVICE(find)},
     [C4P__REQUEST__BODY_STATUS] = {"Status", CLIENT_OF_USER, SERVICE(status)},
-    [C4P__REQUEST__BODY_OPEN] = {"Open", CLIENT_OF_USER, SERVICE(open)},
-    [C4P__REQUEST__BODY_CLOSE] = {"Close", CLIENT_OF_USER, SERVICE(close)},
+    [C4P__REQUEST__BODY_OPEN] = {"Open", CLIENT_HERE, SERVICE(open)},
+    [C4P__REQUEST__BODY_CLOSE] = {"Close", CLIENT_HERE, SERVICE(close)},
     [C4P__REQUEST__BODY_NODES] = {"Nodes", CLIENT_OF_USER, SERVICE(nodes)},
     [C4P__REQUEST__BODY_OFFER] = {"Offer", CLIENT_OF_USER, SERVICE(offer)},
+    [C4P__REQUEST__BODY_HERE] = {"Here", CLIENT_OF_USER, 0},
     [C4P__REQUEST__BODY_BLOB_PUT] = {"BlobPut", CLIENT_OF_USER, SERVICE(blob_put)},
 };
 
@@ -331,10 +339,14 @@ static const char *row_forbids(const struct request_row *row, const struct contr
     case ANYBODY:
         return NULL;
     case CLIENT_OF_USER:
+    case CLIENT_HERE:
         if (peer->version == 0)
             return "came before Hello: say Hello first";
         if (peer->who.uid != getuid())
             return "is not for clients of another user";
+        if (row->permission == CLIENT_HERE && control_peer_outside(peer))
+            return "is about sessions, which need a daemon on this machine (c4pd start, or c4pd "
+                   "join on a host of the cluster)";
         return NULL;
     default:
         return "is not for anybody";
@@ -349,6 +361,8 @@ static int row_handle(const struct request_row *row, struct control *control,
 
     if (request->body_case == C4P__REQUEST__BODY_HELLO)
         return hello_handle(control, peer, request, reason);
+    if (request->body_case == C4P__REQUEST__BODY_HERE)
+        return 0; /* that it came was all */
     memcpy(&handler, (const char *)&control->service + row->handler, sizeof(handler));
     return handler(control->service.context, peer, request, reason);
 }
@@ -374,10 +388,26 @@ static void request_dispatch(struct control *control, struct control_peer *peer,
 
 /* ---- receiving ---- */
 
+bool control_knows(const struct control *control, const void *identity, size_t identity_size)
+{
+    struct control_peer *peer;
+
+    HASH_FIND(hh, control->peers, identity, identity_size, peer);
+    return peer != NULL;
+}
+
 void control_receive(struct control *control, const void *identity, size_t identity_size,
                      const void *data, size_t size)
 {
-    struct control_peer stranger = {.version = 0};
+    static const struct attach_who nobody;
+
+    control_receive_from(control, &nobody, identity, identity_size, data, size);
+}
+
+void control_receive_from(struct control *control, const struct attach_who *who,
+                          const void *identity, size_t identity_size, const void *data, size_t size)
+{
+    struct control_peer stranger = {.version = 0, .who = *who};
     struct control_peer *peer;
     C4p__Request *request;
     char reason[CONTROL_REASON_SIZE];

@@ -5,7 +5,8 @@
  *
  * Requests are a table of name, who may, and handler. A frame that is too large, does not parse,
  * asks for something unknown or for what its sender may not is answered by Refused with a sentence,
- * and counted. A client is known from its Hello with a ticket until control_gone().
+ * and counted. A client is known from its Hello with a ticket until control_gone(). One that comes over
+ * the network (outside.h) needs no ticket, and gets no sessions.
  */
 #ifndef C4P_DAEMON_CONTROL_CONTROL_H
 #define C4P_DAEMON_CONTROL_CONTROL_H
@@ -21,6 +22,9 @@
 /* The longest identity that ZeroMQ gives to a peer. */
 #define CONTROL_MAX_IDENTITY 255
 #define CONTROL_REASON_SIZE 400
+
+/* Numbers of clients that did not come through the door: they are never those of attach.h. */
+#define CONTROL_OUTSIDE (UINT64_C(1) << 63)
 
 struct control;
 struct control_peer;
@@ -61,6 +65,12 @@ int control_refuse(char reason[CONTROL_REASON_SIZE], const char *format, ...)
 /* A frame came. */
 void control_receive(struct control *control, const void *identity, size_t identity_size,
                      const void *data, size_t size);
+/* The same from somebody whom the transport has authenticated: no ticket is needed for Hello. */
+void control_receive_from(struct control *control, const struct attach_who *who,
+                          const void *identity, size_t identity_size, const void *data,
+                          size_t size);
+/* Is this identity that of a client? */
+bool control_knows(const struct control *control, const void *identity, size_t identity_size);
 /* A connection at the door is closed: so is the client that came through it. What it had sent and
  * arrives only now is dropped: it is nobody's fault, and nobody waits for an answer. */
 void control_gone(struct control *control, uint64_t who);
@@ -75,6 +85,7 @@ int control_send(struct control *control, struct control_peer *peer, C4p__Event_
 /* A client: who it is, and what the service keeps of it. */
 const struct attach_who *control_peer_who(const struct control_peer *peer);
 const char *control_peer_name(const struct control_peer *peer);
+bool control_peer_outside(const struct control_peer *peer);
 void *control_peer_data(const struct control_peer *peer);
 void control_peer_set_data(struct control_peer *peer, void *data);
 /* The client behind a connection at the door; NULL: it has not said Hello. */

@@ -109,6 +109,14 @@ int bundle_rebase(struct bundles *bundles, const struct bundle_hash *bundle, con
                   C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE]);
 
 /*
+ * The same command in its own place, where only the files of the bundle are other ones by now: they are
+ * taken from `directory`, and what the program writes stays where it was submitted. (A module that is
+ * run by `-m` is still looked for in the cwd first.)
+ */
+int bundle_rebase_files(struct bundles *bundles, const struct bundle_hash *bundle,
+                        const char *directory, C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE]);
+
+/*
  * Fetching a bundle from another node: a pure core. Messages in and out are those of cluster.proto.
  * FETCH_WINDOW parts are asked for ahead; they are taken in order, and what comes out of it is asked
  * for again by fetch_retry(). The bundle is pinned until fetch_destroy().

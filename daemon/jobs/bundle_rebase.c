@@ -15,6 +15,7 @@ struct place {
     const char *directory;
     char cwd[PATH_MAX]; /* as it was, without "." and ".." */
     bool cwd_outside;
+    bool files_only; /* the cwd stays, and paths that are not of the bundle */
 };
 
 /* ---- paths ---- */
@@ -54,7 +55,8 @@ static int argument_rebase(const struct place *place, ProtobufCBinaryData *argum
     if (!path_tidy(place->cwd, text, argument->len, path) ||
         (below = path_below(place->manifest->root, path)) == NULL)
         return 0;
-    if ((strict || !absolute) && !manifest_has(place->manifest, below, strlen(below)))
+    if ((strict || !absolute || place->files_only) &&
+        !manifest_has(place->manifest, below, strlen(below)))
         return 0;
     return bytes_replace(argument, path_move(place, below));
 }
@@ -66,7 +68,9 @@ static int cwd_rebase(struct place *place, C4p__Submit *submit)
     if (!path_tidy("", (const char *)submit->cwd.data, submit->cwd.len, place->cwd))
         return -1;
     below = path_below(place->manifest->root, place->cwd);
-    place->cwd_outside = below == NULL;
+    place->cwd_outside = below == NULL || place->files_only;
+    if (place->files_only)
+        return 0;
     return bytes_replace(&submit->cwd, path_move(place, below != NULL ? below : ""));
 }
 
@@ -120,7 +124,8 @@ static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry
         size_t length = strlen(names[i]);
         char *list, *whole;
 
-        if (entry->len < length || memcmp(text, names[i], length) != 0)
+        if (entry->len < length || memcmp(text, names[i], length) != 0 ||
+            (place->files_only && i > 0))
             continue;
         list = list_rebase(place, text + length, entry->len - length, i == 0);
         if (list == NULL || asprintf(&whole, "%s%s", names[i], list) < 0)
@@ -146,18 +151,34 @@ static int submit_rebase(struct place *place, C4p__Submit *submit)
     return 0;
 }
 
-int bundle_rebase(struct bundles *bundles, const struct bundle_hash *bundle, const char *directory,
-                  C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE])
+static int place_rebase(struct bundles *bundles, const struct bundle_hash *bundle,
+                        struct place *place, C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE])
 {
     struct manifest manifest;
-    struct place place = {.manifest = &manifest, .directory = directory};
     int rc;
 
     if (bundle_load(bundles, bundle, &manifest, error) != 0)
         return -1;
-    rc = submit_rebase(&place, submit);
+    place->manifest = &manifest;
+    rc = submit_rebase(place, submit);
     manifest_free(&manifest);
     return rc == 0 ? 0
                    : bundle_refuse(error, "the command cannot be moved to where its files are: "
                                           "out of memory, or a path that is too long");
+}
+
+int bundle_rebase(struct bundles *bundles, const struct bundle_hash *bundle, const char *directory,
+                  C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE])
+{
+    struct place place = {.directory = directory};
+
+    return place_rebase(bundles, bundle, &place, submit, error);
+}
+
+int bundle_rebase_files(struct bundles *bundles, const struct bundle_hash *bundle,
+                        const char *directory, C4p__Submit *submit, char error[BUNDLE_ERROR_SIZE])
+{
+    struct place place = {.directory = directory, .files_only = true};
+
+    return place_rebase(bundles, bundle, &place, submit, error);
 }

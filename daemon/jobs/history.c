@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/jobs/home.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/log.h"
 #include "daemon/words.h"
@@ -101,6 +102,7 @@ void entry_destroy(struct jobs *jobs, struct entry *entry)
     char path[PATH_MAX];
 
     HASH_DEL(jobs->entries, entry);
+    home_end(entry);
     entry_unpin(jobs, entry);
     transcript_close(entry->transcript);
     if (entry->forgotten && output_directory(jobs, entry->id, path) != NULL)

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "daemon/jobs/away.h"
+#include "daemon/jobs/home.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/jobs/turns.h"
 #include "daemon/log.h"
@@ -111,6 +112,7 @@ void entry_end(struct jobs *jobs, struct entry *entry, const struct job_end *end
     log_write(LOG_INFO, jobs_subject(entry->id), "%s, code %d%s%s", job_state_name(end->state),
               end->exit_code, *end->message ? ": " : "", end->message);
     placing_end(jobs->placing, entry->id);
+    home_end(entry);
     entry_unpin(jobs, entry);
     if (entry->record.session)
         jobs->sessions--;
@@ -214,7 +216,7 @@ int jobs_cancel(struct jobs *jobs, uint64_t id, bool kill, char reason[JOBS_REAS
         return -1;
     if (entry->job != NULL)
         job_cancel(entry->job, kill, NULL);
-    else if (queue_remove(jobs->queue, id))
+    else if (queue_remove(jobs->queue, id) || home_waits(entry))
         entry_end_unstarted(jobs, entry, JOB_CANCELLED, LIFE_EXIT_CANCELLED,
                             "the job was cancelled before it started");
     return 0;
@@ -230,7 +232,7 @@ int jobs_close(struct jobs *jobs, uint64_t id, const char *why, char reason[JOBS
         return jobs_refuse(reason, "job %s is no session: cancel it", jobs_id_text(id));
     if (entry->job != NULL)
         job_close(entry->job, why);
-    else if (queue_remove(jobs->queue, id))
+    else if (queue_remove(jobs->queue, id) || home_waits(entry))
         entry_end_unstarted(jobs, entry, JOB_CANCELLED, LIFE_EXIT_CANCELLED,
                             why != NULL ? why : "the session was closed before it started");
     return 0;

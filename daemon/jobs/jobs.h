@@ -73,10 +73,12 @@ void jobs_destroy(struct jobs *jobs);
 #define JOBS_REASON_SIZE 320 /* holds a STORE_ERROR and a JOB_ERROR, and what queue.h says */
 
 /*
- * Accept a job: checked, on the disk, queued. `session`: a session's job. 0 and its id (that of the
- * first if the key is known), or -1 with a sentence.
+ * Accept a job: checked, on the disk, queued. One from outside comes from a machine that is no node:
+ * its paths need not exist here, but it must bring its files along, and an interpreter that is not here
+ * is this node's own. 0 and its id (that of the first if the key is known), or -1 with a sentence.
  */
-int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
+enum jobs_kind { JOBS_PROGRAM, JOBS_SESSION, JOBS_FROM_OUTSIDE };
+int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, enum jobs_kind kind, uint64_t *id,
                 char reason[JOBS_REASON_SIZE]);
 /* 0; -1 with a sentence: unknown, or over. */
 int jobs_cancel(struct jobs *jobs, uint64_t id, bool kill, char reason[JOBS_REASON_SIZE]);

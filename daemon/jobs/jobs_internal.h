@@ -1,6 +1,6 @@
 /*
  * What the parts of jobs.h share: submit.c (how a job comes in), turns.c (when it is its turn),
- * starting.c (how it starts), away.c (other nodes), jobs.c (how it ends), history.c (what is remembered
+ * starting.c (how it starts), home.c (its files here), away.c (other nodes), jobs.c (how it ends), history.c (what is remembered
  * of it) and describe.c (how that is told).
  */
 #ifndef C4P_DAEMON_JOBS_JOBS_INTERNAL_H
@@ -47,6 +47,7 @@ struct entry {
     int64_t back_at;                     /* ... to be tried again at */
     C4p__Python *need;                   /* what it needs elsewhere, when that is known */
     struct probe *probe;                 /* while that is found out */
+    struct home *home;                   /* its files here; NULL: it brought none */
 };
 
 struct jobs {
@@ -125,6 +126,11 @@ void entry_back(struct jobs *jobs, struct entry *entry);
 /* The request of a job, as it was submitted. NULL with a sentence, and whether that may change. */
 C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *later,
                           char error[STORE_ERROR_SIZE]);
+/* The same for one that was about to start, and the store cannot take that. */
+void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error);
+/* Start it: `own` is what runs here, `submit` what the other nodes are told. */
+void entry_go(struct jobs *jobs, struct entry *entry, const C4p__Submit *submit,
+              const C4p__Submit *own, const struct reservation_part *parts, size_t count);
 /* All PEs of a job are promised: start it. */
 void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
                   const struct reservation_part *parts, size_t count);

@@ -457,7 +457,9 @@ static int local_open(struct local_crew *local, const struct crew_settings *sett
                                                           .pe = node->first_pe + i / 2,
                                                           .stream = (enum output_stream)(i % 2),
                                                           .fd = -1};
-    if (launch_init(&local->launch, settings->request, settings->place, error) != 0)
+    /* Where no PE is, the program need not be. */
+    if (node->pes > 0 &&
+        launch_init(&local->launch, settings->request, settings->place, error) != 0)
         return -1;
     return router_make(local, settings, error);
 }

@@ -49,6 +49,7 @@ struct provision {
     char directory[PATH_MAX]; /* empty: it needs none */
     char remark[PROBE_REASON_SIZE], failed[REASON_SIZE];
     bool permanent;
+    bool keeps_cwd; /* if it is here */
     struct provision *prev, *next;
 };
 
@@ -147,12 +148,40 @@ static void copy_start(struct provision *provision)
         step_after(provision, 0);
 }
 
+/* Is the directory here in which it runs? */
+static bool cwd_is_here(const struct provision *provision)
+{
+    const ProtobufCBinaryData *cwd = &provision->submit->cwd;
+    struct stat status;
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%.*s", (int)(cwd->len < PATH_MAX ? cwd->len : PATH_MAX - 1),
+             cwd->len > 0 ? (const char *)cwd->data : "");
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode) && access(path, X_OK) == 0;
+}
+
+/* The files are other ones than those of the submission, on its own host. */
+static void copy_use_files(struct provision *provision)
+{
+    char error[BUNDLE_ERROR_SIZE];
+
+    if (bundle_rebase_files(provision->provisions->settings.bundles, &provision->bundle,
+                            provision->directory, provision->submit, error) != 0)
+        provision_fail(provision, true, "%s", error);
+    else
+        probe_start(provision);
+}
+
 /* The copy is there: now the command leads to it, and so does the directory in which it runs. */
 static void copy_use(struct provision *provision)
 {
     char error[BUNDLE_ERROR_SIZE], cwd[PATH_MAX];
     C4p__Submit *submit = provision->submit;
 
+    if (provision->keeps_cwd && cwd_is_here(provision)) {
+        copy_use_files(provision);
+        return;
+    }
     if (bundle_rebase(provision->provisions->settings.bundles, &provision->bundle,
                       provision->directory, submit, error) != 0) {
         provision_fail(provision, true, "%s", error);
@@ -186,18 +215,6 @@ static void copy_end(struct provision *provision, enum bundle_step step, const c
         provision->phase = FETCHES;
         step_after(provision, 0);
     }
-}
-
-/* Is the directory here in which it runs? */
-static bool cwd_is_here(const struct provision *provision)
-{
-    const ProtobufCBinaryData *cwd = &provision->submit->cwd;
-    struct stat status;
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%.*s", (int)(cwd->len < PATH_MAX ? cwd->len : PATH_MAX - 1),
-             cwd->len > 0 ? (const char *)cwd->data : "");
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode) && access(path, X_OK) == 0;
 }
 
 static void copy_step(struct provision *provision)
@@ -416,6 +433,11 @@ struct provision *provision_start(struct provisions *provisions, const struct no
     provision->job = prepare->job;
     provision_begin(provision, prepare);
     return provision;
+}
+
+void provision_keep_cwd(struct provision *provision)
+{
+    provision->keeps_cwd = true;
 }
 
 void provision_end(struct provision *provision)

@@ -64,6 +64,9 @@ typedef void provision_told(void *context, const struct provision_result *result
 struct provision *provision_start(struct provisions *provisions, const struct node_key *home,
                                   const char *home_name, const C4p__Prepare *prepare,
                                   provision_told *told, void *context);
+/* Right after the start: this is the host of the submission. If the cwd is here the job runs there, so
+ * that what it writes is kept, and a copy is used of its files only. */
+void provision_keep_cwd(struct provision *provision);
 /* The job is over, or is not wanted any more: the directory is removed. Call it for each, also after
  * a failure, also from within `told`. NULL-safe. */
 void provision_end(struct provision *provision);

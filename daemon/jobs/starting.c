@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "daemon/jobs/away.h"
+#include "daemon/jobs/home.h"
 #include "daemon/jobs/jobs_internal.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
@@ -147,8 +148,9 @@ C4p__Submit *submit_fetch(struct jobs *jobs, const struct entry *entry, bool *la
 }
 
 /* It goes back to where it was in the queue, and nothing starts until the store is well again. */
-static void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error)
+void entry_postpone(struct jobs *jobs, struct entry *entry, const char *error)
 {
+    home_end(entry);
     placing_back(jobs->placing, entry->id);
     entry->record.pes = entry->wanted;
     jobs->store_down = true;
@@ -164,6 +166,7 @@ void entry_back(struct jobs *jobs, struct entry *entry)
     entry->back = false;
     free(entry->hosts);
     entry->hosts = NULL;
+    home_end(entry);
     jobs->running--;
     placing_back(jobs->placing, entry->id);
     entry->record.pes = entry->wanted;
@@ -243,7 +246,8 @@ static char *hosts_name(const struct job_span *span)
 }
 
 static void entry_prepare(struct jobs *jobs, struct entry *entry, const C4p__Submit *submit,
-                          const struct reservation_part *parts, size_t count)
+                          const C4p__Submit *own, const struct reservation_part *parts,
+                          size_t count)
 {
     struct away_span away;
     char error[JOBS_REASON_SIZE];
@@ -254,7 +258,7 @@ static void entry_prepare(struct jobs *jobs, struct entry *entry, const C4p__Sub
         entry->back_at = clock_ms();
         jobs->running++;
         entry_back(jobs, entry);
-    } else if (job_make(jobs, entry, submit, &away.span, error) != 0) {
+    } else if (job_make(jobs, entry, own, &away.span, error) != 0) {
         entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
     } else {
         free(entry->hosts);
@@ -262,6 +266,15 @@ static void entry_prepare(struct jobs *jobs, struct entry *entry, const C4p__Sub
         entry_run(jobs, entry);
     }
     away_span_end(&away);
+}
+
+void entry_go(struct jobs *jobs, struct entry *entry, const C4p__Submit *submit,
+              const C4p__Submit *own, const struct reservation_part *parts, size_t count)
+{
+    if (away_alone(jobs, parts, count))
+        entry_start(jobs, entry, own);
+    else
+        entry_prepare(jobs, entry, submit, own, parts, count);
 }
 
 void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
@@ -280,10 +293,8 @@ void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
         entry_postpone(jobs, entry, error);
     else if (submit == NULL)
         entry_end_unstarted(jobs, entry, JOB_FAILED, 1, error);
-    else if (away_alone(jobs, parts, count))
-        entry_start(jobs, entry, submit);
-    else
-        entry_prepare(jobs, entry, submit, parts, count);
+    else if (!home_begin(jobs, entry, submit, parts, count))
+        entry_go(jobs, entry, submit, submit, parts, count);
     if (submit != NULL)
         c4p__submit__free_unpacked(submit, NULL);
 }

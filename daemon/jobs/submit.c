@@ -7,9 +7,14 @@
 #include <sys/random.h>
 
 #include "daemon/jobs/jobs_internal.h"
+#include "daemon/jobs/launch.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
 #include "proto/clock.h"
+
+#ifndef C4P_PYTHON
+#define C4P_PYTHON "python3"
+#endif
 
 static uint32_t cores_count(void)
 {
@@ -126,7 +131,60 @@ static int submit_check(struct jobs *jobs, const C4p__Submit *submit, char reaso
     return 0;
 }
 
-int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint64_t *id,
+static bool is_python(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+
+    return strncmp(name, "python", 6) == 0 || strncmp(name, "pypy", 4) == 0;
+}
+
+/*
+ * What is asked by another machine, as it is here: its paths are not looked for, but its interpreter
+ * is, and this node's own takes its place. `own` is a copy of the submission in which that can be said.
+ */
+static int outside_check(const C4p__Submit *submit, const struct job_request *request,
+                         C4p__Submit *own, ProtobufCBinaryData *argv, char reason[JOBS_REASON_SIZE])
+{
+    const char *python = getenv("C4P_PYTHON");
+    char path[PATH_MAX];
+
+    if (submit->bundle.len == 0)
+        return jobs_refuse(reason, "a job of another machine has to bring its files along: submit "
+                                   "it without --no-bundle, or name them with --include");
+    if (*request->cwd != '/')
+        return jobs_refuse(reason, "the directory %.150s: is no absolute path", request->cwd);
+    if (python == NULL || *python == '\0')
+        python = C4P_PYTHON;
+    memcpy(argv, submit->argv, submit->n_argv * sizeof(*argv));
+    if (is_python(request->argv[0]) && launch_find(request, path, reason) != 0)
+        argv[0] = (ProtobufCBinaryData){strlen(python), (uint8_t *)(uintptr_t)python};
+    own->argv = argv;
+    return job_check_figures(request, reason);
+}
+
+/* Checked as a program of this machine, or of another one; then recorded. */
+static int submission_take(struct jobs *jobs, const C4p__Submit *submit,
+                           const struct submission *submission, enum jobs_kind kind, uint64_t *id,
+                           char reason[JOBS_REASON_SIZE])
+{
+    ProtobufCBinaryData *argv = calloc(submit->n_argv, sizeof(*argv));
+    C4p__Submit own = *submit;
+    int rc;
+
+    if (argv == NULL)
+        return jobs_refuse(reason, "the daemon is out of memory");
+    own.outside = kind == JOBS_FROM_OUTSIDE;
+    rc = kind == JOBS_FROM_OUTSIDE ? outside_check(submit, &submission->request, &own, argv, reason)
+                                   : job_check(&submission->request, reason);
+    if (rc == 0)
+        rc = submit_check_bundle(jobs, submit, reason);
+    if (rc == 0)
+        rc = record_submit(jobs, &own, submission->name, kind == JOBS_SESSION, id, reason);
+    free(argv);
+    return rc;
+}
+
+int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, enum jobs_kind kind, uint64_t *id,
                 char reason[JOBS_REASON_SIZE])
 {
     struct submission submission;
@@ -142,13 +200,9 @@ int jobs_submit(struct jobs *jobs, const C4p__Submit *submit, bool session, uint
     if (submit_check(jobs, submit, reason) != 0 ||
         submission_init(&submission, submit, reason) != 0)
         return -1;
-    if (session && submit->name.len == 0)
+    if (kind == JOBS_SESSION && submit->name.len == 0)
         submission.name[0] = '\0';
-    rc = job_check(&submission.request, reason);
-    if (rc == 0)
-        rc = submit_check_bundle(jobs, submit, reason);
-    if (rc == 0)
-        rc = record_submit(jobs, submit, submission.name, session, id, reason);
+    rc = submission_take(jobs, submit, &submission, kind, id, reason);
     submission_free(&submission);
     return rc;
 }

@@ -21,9 +21,10 @@ _c4p_has_value() {
 
 # Ids of jobs or sessions, of the daemon that the words before name.
 _c4p_ids() {
-    local index state_dir=()
+    local index state_dir=() name
     for ((index = 2; index < COMP_CWORD; index++)); do
-        [[ ${COMP_WORDS[index]} == --state-dir ]] && state_dir=(--state-dir "${COMP_WORDS[index + 1]}")
+        name=${COMP_WORDS[index]}
+        [[ $name == --state-dir || $name == --via ]] && state_dir=("$name" "${COMP_WORDS[index + 1]}")
     done
     # bash takes the = for a word of its own.
     [[ ${state_dir[1]-} == = ]] && state_dir=()
@@ -38,7 +39,7 @@ _c4p_value() {
     case $1 in
     --cwd | --state-dir) _c4p_reply "$2" -d ;;
     --python) _c4p_reply "$2" -c ;;
-    --config | --check | --include) _c4p_reply "$2" -f ;;
+    --config | --check | --include | --via) _c4p_reply "$2" -f ;;
     --log-level) _c4p_reply "$2" -W "error warning info debug" ;;
     esac
 }

@@ -360,7 +360,10 @@ def test_keys_of_users_are_made_added_listed_and_revoked_everywhere(both, tmp_pa
     assert re.fullmatch("[0-9a-f]{64}", public)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [len(line) for line in file.read_text().splitlines()] == [40, 40]
-    assert "as al@home" in alpha.done("key", "add", "al@home", public)
+    added = alpha.run("key", "add", "al@home", public)
+    assert added.returncode == 0 and "as al@home" in added.stderr
+    address, key = added.stdout.split()  # what goes into the file
+    assert address.startswith("tcp://") and len(key) == 40
     assert wait_until(lambda: beta.keys.get(("user", "al@home")) is False, SECONDS)
     assert "knows this key already" in alpha.refused(FAILED, "key", "add", "al2", public)
     beta.done("key", "revoke", "al@home")

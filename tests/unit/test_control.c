@@ -623,8 +623,8 @@ static const struct {
 static void every_request_of_the_protocol_is_in_these_tests(void **state)
 {
     (void)state;
-    /* The id, Hello, and Enter, which is for clients of other hosts, are the other three. */
-    assert_int_equal(c4p__request__descriptor.n_fields, REQUESTS + 3);
+    /* The id, Hello, Enter, which nobody serves, and Here, which reaches nobody, are the other four. */
+    assert_int_equal(c4p__request__descriptor.n_fields, REQUESTS + 4);
 }
 
 static void each_request_of_a_client_reaches_the_service_and_its_refusal_comes_back(void **state)
@@ -709,6 +709,64 @@ static void nobody_comes_in_without_a_ticket_or_twice(void **state)
     assert_heard("", "R");
     assert_string_equal(heard.reason, no);
     control_destroy(control);
+}
+
+static void ask_from_outside(struct control *control, C4p__Request__BodyCase body, void *message)
+{
+    const struct attach_who who = {.id = CONTROL_OUTSIDE | 3, .uid = getuid()};
+    C4p__Request request = C4P__REQUEST__INIT;
+    uint8_t bytes[256];
+
+    request.id = 11;
+    request.body_case = body;
+    request.hello = message;
+    control_receive_from(control, &who, "far", 3, bytes, c4p__request__pack(&request, bytes));
+}
+
+static void whom_the_transport_knows_needs_no_ticket_and_gets_no_sessions(void **state)
+{
+    C4p__Hello hello = C4P__HELLO__INIT;
+    C4p__Here here = C4P__HERE__INIT;
+    struct control *control = control_begin();
+
+    (void)state;
+    ask_from_outside(control, C4P__REQUEST__BODY_STATUS, &a_status);
+    assert_heard("", "R");
+    assert_string_equal(heard.reason, "Status came before Hello: say Hello first");
+    hello.min_version = CONTROL_MIN_VERSION;
+    hello.max_version = CONTROL_MAX_VERSION;
+    ask_from_outside(control, C4P__REQUEST__BODY_HELLO, &hello);
+    assert_heard("H", "W");
+    assert_true(control_knows(control, "far", 3));
+    for (size_t i = 0; i < REQUESTS; i++) {
+        C4p__Request__BodyCase body = all_requests[i].body;
+
+        ask_from_outside(control, body, all_requests[i].message);
+        if (body != C4P__REQUEST__BODY_OPEN && body != C4P__REQUEST__BODY_CLOSE) {
+            assert_heard(all_requests[i].letter, "");
+            continue;
+        }
+        assert_heard("", "R");
+        assert_non_null(strstr(heard.reason, "sessions, which need a daemon on this machine"));
+    }
+    ask_from_outside(control, C4P__REQUEST__BODY_HERE, &here);
+    assert_heard("", "");
+    control_gone(control, CONTROL_OUTSIDE | 3);
+    assert_false(control_knows(control, "far", 3));
+    control_destroy(control);
+}
+
+static void that_one_is_there_still_has_the_bytes_of_its_specification(void **state)
+{
+    C4p__Here here = C4P__HERE__INIT;
+    C4p__Dismissed dismissed = C4P__DISMISSED__INIT;
+
+    (void)state;
+    assert_request(C4P__REQUEST__BODY_HERE, &here, (struct golden)GOLDEN("\x08\x07\x92\x01\x00"));
+    dismissed.reason = (char *)(uintptr_t) "r";
+    dismissed.again = true;
+    assert_event(0, C4P__EVENT__BODY_DISMISSED, &dismissed,
+                 (struct golden)GOLDEN("\x82\x01\x05\x0a\x01r\x10\x01"));
 }
 
 static void a_client_that_is_gone_is_forgotten(void **state)
@@ -864,6 +922,8 @@ int main(void)
         cmocka_unit_test(each_request_of_a_stranger_is_refused),
         cmocka_unit_test(each_request_of_another_users_client_is_refused),
         cmocka_unit_test(nobody_comes_in_without_a_ticket_or_twice),
+        cmocka_unit_test(whom_the_transport_knows_needs_no_ticket_and_gets_no_sessions),
+        cmocka_unit_test(that_one_is_there_still_has_the_bytes_of_its_specification),
         cmocka_unit_test(a_client_that_is_gone_is_forgotten),
         cmocka_unit_test(what_a_client_sent_before_it_left_is_dropped_without_a_word),
         cmocka_unit_test(a_client_whose_answer_cannot_be_sent_is_given_up),

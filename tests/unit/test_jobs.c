@@ -200,7 +200,8 @@ static int submit_try(struct bench *bench, const struct script *script, uint64_t
         submit.name = bytes_of(script->name);
     if (script->key != NULL)
         submit.key = bytes_of(script->key);
-    return jobs_submit(bench->jobs, &submit, script->session, id, reason);
+    return jobs_submit(bench->jobs, &submit, script->session ? JOBS_SESSION : JOBS_PROGRAM, id,
+                       reason);
 }
 
 static uint64_t submit(struct bench *bench, const struct script *script)
@@ -582,7 +583,7 @@ static void assert_refused(struct bench *bench, const char *program, const char 
     submission.argv = argv;
     submission.cwd = bytes_of(cwd);
     submission.pes = 1;
-    assert_int_equal(jobs_submit(bench->jobs, &submission, false, &id, reason), -1);
+    assert_int_equal(jobs_submit(bench->jobs, &submission, JOBS_PROGRAM, &id, reason), -1);
     if (strstr(reason, part) == NULL)
         fail_msg("%s", reason);
 }
