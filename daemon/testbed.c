@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "daemon/testbed.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,6 +103,20 @@ static int node_command(const struct testbed *testbed, const struct node *node,
 
 /* ---- nodes ---- */
 
+/* Its log goes with the testbed: the last of it is shown. */
+static void log_show(const char *name, const char *path)
+{
+    char line[512], last[512] = "";
+    FILE *log = fopen(path, "re");
+
+    while (log != NULL && fgets(line, sizeof(line), log) != NULL)
+        memcpy(last, line, sizeof(last));
+    if (log != NULL)
+        fclose(log);
+    last[strcspn(last, "\n")] = '\0';
+    fprintf(stderr, "c4pd: testbed: %s does not start: %s\n", name, last);
+}
+
 static int node_start(struct testbed *testbed, struct node *node)
 {
     const char *const words[] = {"c4pd",          "start",    "--foreground", "--state-dir",
@@ -123,15 +139,40 @@ static int node_start(struct testbed *testbed, struct node *node)
         usleep(LOOK_US);
     }
     if (!interrupted)
-        fprintf(stderr, "c4pd: testbed: %s does not start; its log is %s\n", node->name, path);
+        log_show(node->name, path);
     return -1;
 }
 
-static void node_name(struct node *node, const char *directory, uint32_t number)
+static bool port_free(uint32_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_free;
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    is_free = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return is_free;
+}
+
+/* The first of so many ports in a row that nobody has: another testbed may run. 0: there are none. */
+static uint32_t ports_find(uint32_t count)
+{
+    uint32_t first = TESTBED_PORT, run = 0;
+
+    for (uint32_t port = first; port < TESTBED_LAST_PORT && run < count; port++) {
+        run = port_free(port) ? run + 1 : 0;
+        first = run > 0 ? first : port + 1;
+    }
+    return run == count ? first : 0;
+}
+
+static void node_name(struct node *node, const char *directory, uint32_t number, uint32_t port)
 {
     snprintf(node->name, sizeof(node->name), "node%u", number + 1);
     snprintf(node->state_dir, sizeof(node->state_dir), "%.95s/%s", directory, node->name);
-    snprintf(node->listen, sizeof(node->listen), "127.0.0.1:%u", TESTBED_PORT + 2 * number);
+    snprintf(node->listen, sizeof(node->listen), "127.0.0.1:%u", port + 2 * number);
 }
 
 /* From nothing to a member of the cluster that runs. */
@@ -186,6 +227,8 @@ static int testbed_begin(struct testbed *testbed, const struct options *options)
 {
     const char *parent = getenv("TMPDIR");
     char directory[sizeof(testbed->directory)];
+    uint32_t wanted = options->nodes > 0 ? options->nodes : TESTBED_NODES;
+    uint32_t port = ports_find(2 * wanted);
     ssize_t size = readlink("/proc/self/exe", testbed->program, sizeof(testbed->program) - 1);
 
     if (snprintf(directory, sizeof(directory), "%s/c4p-testbed-XXXXXX",
@@ -197,10 +240,14 @@ static int testbed_begin(struct testbed *testbed, const struct options *options)
     }
     snprintf(testbed->directory, sizeof(testbed->directory), "%s", directory);
     testbed->pes = options->pes != NULL ? options->pes : "2";
+    if (port == 0) {
+        fprintf(stderr, "c4pd: testbed: %u ports in a row are not free between %d and %d\n",
+                2 * wanted, TESTBED_PORT, TESTBED_LAST_PORT);
+        return -1;
+    }
     for (uint32_t i = 0; i < TESTBED_MAX_NODES; i++)
-        node_name(&testbed->nodes[i], directory, i);
-    for (; testbed->count < (options->nodes > 0 ? options->nodes : TESTBED_NODES) && !interrupted;
-         testbed->count++)
+        node_name(&testbed->nodes[i], directory, i, port);
+    for (; testbed->count < wanted && !interrupted; testbed->count++)
         if (node_make(testbed, testbed->count) != 0) {
             testbed->count++; /* it may run all the same */
             return -1;

@@ -13,7 +13,8 @@
 
 #define TESTBED_NODES 3
 #define TESTBED_MAX_NODES 32
-#define TESTBED_PORT 7327
+#define TESTBED_PORT 7327 /* the first of those that are looked at */
+#define TESTBED_LAST_PORT 8327
 
 /* Until it is interrupted, or the given command ends, whose exit code is ours. */
 int testbed_main(const struct options *options);
