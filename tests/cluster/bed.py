@@ -66,12 +66,12 @@ def build_wire(directory):
 class Host:
     """One host. `address` is what the others reach it at."""
 
-    def __init__(self, bed, number):
+    def __init__(self, bed, number, name):
         self.bed = bed
         self.number = number
-        self.name = NAMES[number]
+        self.name = name
         self.address = f"10.77.0.{number + 1}"
-        self.namespace = f"{bed.prefix}{self.name}"
+        self.namespace = f"{bed.prefix}h{number}"
         self.disk = bed.directory / self.name  # its /home
         self.disk.mkdir()
         self.home = pathlib.Path("/home/user")
@@ -262,7 +262,7 @@ class Bed:
 
     numbers = itertools.count()
 
-    def __init__(self, count, directory, wire):
+    def __init__(self, count, directory, wire, names=NAMES):
         self.directory = pathlib.Path(directory)
         self.prefix = f"c{os.getpid()}n{next(self.numbers)}"  # of interfaces too: 15 characters
         self.switch_namespace = f"{self.prefix}sw"
@@ -271,7 +271,7 @@ class Bed:
         self.hosts = []
         try:
             run("ip", "netns", "add", self.switch_namespace)
-            self.hosts = [Host(self, number) for number in range(count)]
+            self.hosts = [Host(self, number, names[number]) for number in range(count)]
             ports = [host.boot() for host in self.hosts]
             self.wire = subprocess.Popen(
                 ["ip", "netns", "exec", self.switch_namespace, wire, *ports],

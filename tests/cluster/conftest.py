@@ -22,15 +22,15 @@ def wire(tmp_path_factory):
 
 @pytest.fixture
 def make_bed(no_leftovers, wire):  # noqa: F811
-    """Make hosts, and end them after the test: a function from their number to a Bed."""
+    """Make hosts, and end them after the test: a function from number and names to a Bed."""
     reason = beds.possible()
     if reason:
         pytest.skip(reason)
     made = []
 
-    def make(count):
+    def make(count, **options):
         directory = tempfile.mkdtemp(prefix="bed-", dir=no_leftovers)
-        made.append(beds.Bed(count, directory, wire))
+        made.append(beds.Bed(count, directory, wire, **options))
         return made[-1]
 
     yield make

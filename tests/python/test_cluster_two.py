@@ -1,4 +1,4 @@
-"""Membership between real daemons of this host: who dies, sleeps or is replaced, as others see it."""
+"""Membership between real daemons of this host: who dies, sleeps or is replaced, for the others."""
 
 import contextlib
 import json
