@@ -165,13 +165,31 @@ int init_main(const struct options *options)
 }
 
 /* What is wrong with what was typed is known before anybody is asked. */
-static int join_failed(const struct options *options, const char *error)
+/* The first line of standard input, so that no list of processes shows the token. */
+static int token_input(char text[TRUST_TOKEN_MAX])
+{
+    size_t size;
+
+    if (isatty(STDIN_FILENO))
+        fputs("token: ", stderr);
+    if (fgets(text, TRUST_TOKEN_MAX, stdin) == NULL)
+        text[0] = '\0';
+    size = strcspn(text, "\r\n");
+    text[size] = '\0';
+    if (size > 0)
+        return EXIT_CODE_OK;
+    return sentence("there is no token on standard input (c4pd token, on a node of the cluster, "
+                    "prints one)",
+                    EXIT_CODE_USAGE);
+}
+
+static int join_failed(const struct options *options, const char *text, const char *error)
 {
     struct token token;
     char reason[TRUST_ERROR_SIZE];
     int code = EXIT_CODE_FAILED;
 
-    if (token_read(options->arguments[0], &token, reason) != 0)
+    if (token_read(text, &token, reason) != 0)
         code = EXIT_CODE_USAGE;
     else if (trust_exists(options->state_dir))
         code = EXIT_CODE_REFUSED;
@@ -179,12 +197,12 @@ static int join_failed(const struct options *options, const char *error)
     return sentence(error, code);
 }
 
-int join_main(const struct options *options)
+static int token_join(const struct options *options, const char *text)
 {
     char name[NODE_NAME_MAX + 1], error[ENROL_ERROR_SIZE];
     struct enrol_request request = {
         .state_dir = options->state_dir,
-        .token = options->arguments[0],
+        .token = text,
         .name = options->name,
         .release = C4P_VERSION,
         .timeout_ms = options->timed ? options->timeout_ms : JOIN_TIMEOUT_MS,
@@ -200,11 +218,25 @@ int join_main(const struct options *options)
     if (code != EXIT_CODE_OK)
         return code;
     if (enrol_join(&request, &identity, error) != 0)
-        return join_failed(options, error);
+        return join_failed(options, text, error);
     printf("%s is a node of the cluster %s\n", identity.name, identity.cluster_name);
     sodium_memzero(identity.secret_key, sizeof(identity.secret_key));
     fflush(stdout);
     return daemon_tell(options, &identity.public_key);
+}
+
+int join_main(const struct options *options)
+{
+    char text[TRUST_TOKEN_MAX];
+    int code;
+
+    if (strcmp(options->arguments[0], "-") != 0)
+        return token_join(options, options->arguments[0]);
+    code = token_input(text);
+    if (code == EXIT_CODE_OK)
+        code = token_join(options, text);
+    sodium_memzero(text, sizeof(text));
+    return code;
 }
 
 /* ---- leave ---- */

@@ -188,7 +188,7 @@ static const struct arguments_row {
     const char *words; /* for the help */
     unsigned min, max;
 } arguments[] = {
-    {COMMAND_JOIN, " TOKEN", 1, 1},
+    {COMMAND_JOIN, " TOKEN | -", 1, 1},
     {COMMAND_EVICT, " NODE", 1, 1},
     {COMMAND_TESTBED, " [COMMAND ...]", 0, 0},
     {COMMAND_KEY, " new FILE | add NAME KEY | list | revoke NAME", 1, OPTIONS_MAX_ARGUMENTS},

@@ -36,6 +36,7 @@ struct callers {
     struct caller *known;
     uint16_t failure; /* the event before: the end of the connection that it is about comes next */
     unsigned gone;
+    bool heard;
 };
 
 static void caller_forget(struct callers *callers, struct caller *caller)
@@ -100,6 +101,7 @@ static void on_accepted(struct callers *callers, int fd)
     if (caller == NULL)
         return;
     caller->fd = fd;
+    caller->spoke = !callers->heard;
     caller_locate(caller);
     HASH_ADD_INT(callers->known, fd, caller);
 }
@@ -165,7 +167,7 @@ void callers_judge(struct callers *callers)
     }
 }
 
-struct callers *callers_create(struct event_base *base, void *zmq, void *socket,
+struct callers *callers_create(struct event_base *base, void *zmq, void *socket, bool heard,
                                struct refusals *refusals)
 {
     struct callers *callers = calloc(1, sizeof(*callers));
@@ -173,6 +175,7 @@ struct callers *callers_create(struct event_base *base, void *zmq, void *socket,
     if (callers == NULL)
         return NULL;
     callers->refusals = refusals;
+    callers->heard = heard;
     callers->monitor = monitor_create(base, zmq, socket, EVENTS, on_event, callers);
     if (callers->monitor != NULL)
         return callers;

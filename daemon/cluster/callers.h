@@ -5,6 +5,7 @@
 #ifndef C4P_DAEMON_CLUSTER_CALLERS_H
 #define C4P_DAEMON_CLUSTER_CALLERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/cluster/refusals.h"
@@ -12,8 +13,9 @@
 struct callers;
 struct event_base;
 
-/* NULL with errno. Destroy it before its socket is closed. NULL-safe. */
-struct callers *callers_create(struct event_base *base, void *zmq, void *socket,
+/* NULL with errno. Destroy it before its socket is closed. NULL-safe. `heard`: callers_spoke() is said
+ * of those who speak; else who goes after its handshake is taken for one of those. */
+struct callers *callers_create(struct event_base *base, void *zmq, void *socket, bool heard,
                                struct refusals *refusals);
 void callers_destroy(struct callers *callers);
 

@@ -77,7 +77,8 @@ void cluster_changed(struct cluster *cluster)
 static void enrol_serve(struct cluster *cluster, const struct links_origin *from,
                         const C4p__Enrol *enrol)
 {
-    struct enrol_seed seed = {.trust = cluster->trust, .self = cluster_self(cluster)};
+    struct enrol_seed seed = {
+        .trust = cluster->trust, .self = cluster_self(cluster), .refusals = &cluster->refusals};
     bool welcome = false;
     uint8_t *answer;
     size_t size;
@@ -121,10 +122,10 @@ static void on_received(void *context, const struct links_origin *from, const C4
         cluster_changed(cluster);
     }
     if (message->version < CLUSTER_MIN_VERSION)
-        log_write(LOG_WARNING, "cluster",
-                  "node %s speaks version %u of the cluster's protocol, this node none older than "
-                  "%u: what it says is dropped (install a newer c4p there)",
-                  cluster_name_of(cluster, &from->key), message->version, CLUSTER_MIN_VERSION);
+        refusals_add(&cluster->refusals,
+                     "a message of node %s: it speaks version %u of the cluster's protocol, this "
+                     "node none older than %u (install a newer c4p there)",
+                     cluster_name_of(cluster, &from->key), message->version, CLUSTER_MIN_VERSION);
     else if (from->role == ROLE_JOINER)
         enrol_serve(cluster, from, message->enrol);
     else if (body == C4P__PEER__BODY_EXCHANGE)

@@ -28,6 +28,7 @@ struct known {
     bool seen_revoked;   /* what follows from it was done */
     bool told;           /* that it is not welcome */
     bool refuses;        /* our key */
+    int64_t refused_at;  /* when that was logged last; 0: never */
     unsigned spread;     /* what of it others were told: 1 enrolled, 2 revoked */
     int64_t close_at;    /* of the link to it; 0: not at all */
     int64_t synced;      /* when all our keys were sent to it */

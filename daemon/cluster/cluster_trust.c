@@ -31,6 +31,9 @@
 /* The link to a node that is not welcome stays open for what it is told. */
 #define FAREWELL_MS 1000
 
+/* That a node refuses this one is logged at most so often. */
+#define REFUSED_LOGGED_MS 60000
+
 /* ---- out ---- */
 
 static void keys_message_send(struct cluster *cluster, const struct node_key *to,
@@ -331,27 +334,50 @@ void cluster_keys_tick(struct cluster *cluster, int64_t now)
 
 /* ---- we are told ---- */
 
+/* A node that is in doubt about us, or wants to fill our log, says it over and over. */
+static bool refusal_is_news(struct known *known)
+{
+    const int64_t now = clock_ms();
+
+    if (known->refuses || (known->refused_at != 0 && now - known->refused_at < REFUSED_LOGGED_MS))
+        return false;
+    known->refused_at = now;
+    return true;
+}
+
+static void refused_set(struct cluster *cluster, struct known *known)
+{
+    if (known->refuses)
+        return;
+    known->refuses = true;
+    cluster_changed(cluster);
+}
+
 void cluster_turned(struct cluster *cluster, const struct node_key *from, const char *reason)
 {
+    struct known *known = known_get(cluster, from);
     char sentence[CLUSTER_TROUBLE_SIZE];
 
+    if (known == NULL)
+        return;
     snprintf(sentence, sizeof(sentence), "%s", reason);
     words_clean(sentence);
-    log_write(LOG_ERROR, "cluster", "node %s has turned this node away: %s",
-              cluster_name_of(cluster, from), sentence);
-    cluster_refused(cluster, from);
+    if (refusal_is_news(known))
+        log_write(LOG_ERROR, "cluster", "node %s has turned this node away: %s",
+                  cluster_name_of(cluster, from), sentence);
+    refused_set(cluster, known);
 }
 
 void cluster_refused(struct cluster *cluster, const struct node_key *by)
 {
     struct known *known = known_get(cluster, by);
 
-    if (known == NULL || known->refuses)
+    if (known == NULL)
         return;
-    known->refuses = true;
-    log_write(LOG_ERROR, "cluster",
-              "node %s refuses this node's key: it was revoked, or that node has not heard of it "
-              "yet (c4pd nodes there says which)",
-              cluster_name_of(cluster, by));
-    cluster_changed(cluster);
+    if (refusal_is_news(known))
+        log_write(LOG_ERROR, "cluster",
+                  "node %s refuses this node's key: it was revoked, or that node has not heard of "
+                  "it yet (c4pd nodes there says which)",
+                  cluster_name_of(cluster, by));
+    refused_set(cluster, known);
 }

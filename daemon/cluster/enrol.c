@@ -114,8 +114,9 @@ static uint8_t *welcome_pack(const struct enrol_seed *seed, const struct node_ke
 
 /* ---- the answer ---- */
 
-static void enrol_log(const struct node_key *joiner, const char *address, const C4p__Enrol *enrol,
-                      const char *refused)
+/* Who holds a token that is good no more may come as often as it likes. */
+static void enrol_log(const struct enrol_seed *seed, const struct node_key *joiner,
+                      const char *address, const C4p__Enrol *enrol, const char *refused)
 {
     const char *name = trust_name_valid(KEY_NODE, enrol->name) ? enrol->name : "?";
     char token[TRUST_FINGERPRINT_SIZE], fingerprint[TRUST_FINGERPRINT_SIZE] = "no key";
@@ -131,8 +132,8 @@ static void enrol_log(const struct node_key *joiner, const char *address, const 
         log_write(LOG_INFO, "cluster", "node %s (%s) has joined from %s with token %s", name,
                   fingerprint, address, token);
     else
-        log_write(LOG_WARNING, "cluster", "refused node %s (%s) from %s with token %s: %s", name,
-                  fingerprint, address, token, refused);
+        refusals_add(seed->refusals, "node %s (%s) from %s with token %s: %s", name, fingerprint,
+                     address, token, refused);
 }
 
 uint8_t *enrol_answer(const struct enrol_seed *seed, const struct node_key *joiner,
@@ -143,7 +144,8 @@ uint8_t *enrol_answer(const struct enrol_seed *seed, const struct node_key *join
     struct node_key joined;
 
     *welcome = enrol_judge(seed->trust, joiner, enrol, clock_day_ms(), error) == 0;
-    enrol_log(joiner, address[0] != '\0' ? address : "somewhere", enrol, *welcome ? NULL : error);
+    enrol_log(seed, joiner, address[0] != '\0' ? address : "somewhere", enrol,
+              *welcome ? NULL : error);
     if (!*welcome) {
         refusal.refused = error;
         return answer_pack(seed, &refusal, size);

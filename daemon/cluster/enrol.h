@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/cluster/refusals.h"
 #include "daemon/cluster/trust.h"
 #include "proto/cluster.pb-c.h"
 
@@ -44,6 +45,7 @@ struct enrol_seed {
     const struct member_record *self;         /* what this node says of itself */
     const struct member_record *const *nodes; /* all that are known, this node among them or not */
     size_t count;
+    struct refusals *refusals;
 };
 
 /* What becomes of an Enrol that came under the key `joiner` from `address` ("": unknown): the Peer to

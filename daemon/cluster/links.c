@@ -363,7 +363,7 @@ static int socket_open(struct links *links)
     zmq_setsockopt(links->socket, ZMQ_ZAP_DOMAIN, LINKS_DOMAIN, strlen(LINKS_DOMAIN));
     if (zmq_setsockopt(links->socket, ZMQ_CURVE_SERVER, &on, sizeof(on)) != 0)
         return -1;
-    links->callers = callers_create(links->owner.base, links->settings.zmq, links->socket,
+    links->callers = callers_create(links->owner.base, links->settings.zmq, links->socket, true,
                                     links->settings.refusals);
     if (links->callers == NULL || zmq_bind(links->socket, links->settings.address) != 0)
         return -1;

@@ -17,10 +17,15 @@
 enum remote_state { REMOTE_NEW = 0, REMOTE_PREPARING, REMOTE_READY, REMOTE_LAUNCHED, REMOTE_GONE };
 enum remote_pe { REMOTE_PE_SPAWNED = 0, REMOTE_PE_STARTED, REMOTE_PE_DEAD };
 
+/* Such letters of one node: what is beyond is not taken, and comes again. */
+#define HELD_BYTES ((size_t)2 * LETTERS_WINDOW)
+#define HELD_OVERHEAD 512
+
 /* A letter that has come and waits for room for output, its own or that of one before it. */
 struct held {
     struct held *prev, *next;
-    size_t put; /* bytes of it that were put away */
+    size_t size; /* of memory, about */
+    size_t put;  /* bytes of it that were put away */
     C4p__Peer *message;
 };
 
@@ -36,6 +41,7 @@ struct remote_crew {
     size_t prepare_size;
     uint8_t *prepare; /* a packed Peer */
     struct held *held;
+    size_t held_bytes;
     uint64_t output;     /* bytes that have come */
     uint32_t input_room; /* for PE 0 */
     bool input_closed;
@@ -333,6 +339,7 @@ static C4p__Peer *message_copy(const C4p__Peer *message)
 static void held_free(struct remote_crew *remote, struct held *held)
 {
     DL_DELETE(remote->held, held);
+    remote->held_bytes -= held->size;
     c4p__peer__free_unpacked(held->message, NULL);
     free(held);
 }
@@ -347,7 +354,9 @@ static void letter_hold(struct remote_crew *remote, const C4p__Peer *message, si
         return;
     }
     held->put = put;
+    held->size = sizeof(*held) + HELD_OVERHEAD + c4p__peer__get_packed_size(message);
     DL_APPEND(remote->held, held);
+    remote->held_bytes += held->size;
 }
 
 /* Pump in the middle of this may come back here: a letter is out of the list while it is read. */
@@ -368,6 +377,7 @@ static bool remote_resume(struct crew *crew)
             DL_PREPEND(remote->held, held);
             break;
         }
+        remote->held_bytes -= held->size;
         c4p__peer__free_unpacked(held->message, NULL);
         free(held);
     }
@@ -390,7 +400,7 @@ static void letter_handle(struct remote_crew *remote, const C4p__Peer *message, 
         bytes = message->guest_output->data.len;
     /* What is beyond the window is not taken: it comes again. */
     if (remote->output + bytes - remote->letters.taken > LETTERS_WINDOW ||
-        !letters_take(&remote->letters, number, clock_ms()))
+        remote->held_bytes > HELD_BYTES || !letters_take(&remote->letters, number, clock_ms()))
         return;
     remote->output += bytes;
     if (remote->held != NULL || !letter_read(remote, message, &put))

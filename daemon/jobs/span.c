@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/address.h"
 #include "daemon/words.h"
 #include "proto/segment.h"
 
@@ -82,12 +83,22 @@ static int text_read(const char *from, char *to, size_t size)
     return 0;
 }
 
+/* Numbers only, as all nodes say where they are: a name would make ZeroMQ wait for a name server, and
+ * other transports lead into this host. */
+static bool address_allowed(const char *text)
+{
+    struct address address;
+
+    return strncmp(text, "tcp://", 6) == 0 && address_parse(text, &address) && address.port != 0 &&
+           address_is_numeric(address.host);
+}
+
 /* PEs are dealt in the order of the nodes, without gaps. */
 static int node_read(struct job_node *node, const C4p__JobNode *from, uint32_t *pes,
                      char error[JOB_ERROR_SIZE])
 {
     if (from->key.len != NODE_KEY_SIZE || text_read(from->name, node->name, sizeof(node->name)) ||
-        text_read(from->data, node->data, sizeof(node->data)))
+        text_read(from->data, node->data, sizeof(node->data)) || !address_allowed(node->data))
         return nonsense(error, "the key, name or address of a node");
     if (from->first_pe != *pes || from->pes > SEGMENT_MAX_PES)
         return nonsense(error, "how the PEs are dealt");

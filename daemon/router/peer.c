@@ -26,6 +26,9 @@
 /* What CURVE adds to a part, and more. */
 #define CURVE_ROOM 64
 
+/* Who has connected has so long to say who it is. */
+#define HANDSHAKE_MS 5000
+
 /* What is left to say over a connection that is closed gets so much time, in the background. */
 #define LAST_WORDS_MS 200
 
@@ -65,9 +68,20 @@ static int incoming_set(struct plane *plane)
                    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &limit, sizeof(limit)) == 0 &&
                    option_set(socket, ZMQ_RCVHWM, INCOMING_QUEUE) == 0 &&
                    option_set(socket, ZMQ_LINGER, 0) == 0 &&
+                   option_set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) == 0 &&
                    option_set(socket, ZMQ_IPV6, address_is_six(plane->address)) == 0
                ? 0
                : -1;
+}
+
+/* Who fails before its key is asked for. The main loop hears of it. */
+static int strangers_watch(struct plane *plane)
+{
+    if (plane->alone)
+        return 0;
+    plane->callers =
+        callers_create(plane->main_base, plane->zmq, plane->incoming, false, &plane->refusals);
+    return plane->callers == NULL ? -1 : 0;
 }
 
 static int incoming_open(struct plane *plane)
@@ -77,7 +91,7 @@ static int incoming_open(struct plane *plane)
     size_t fd_size = sizeof(fd);
 
     plane->incoming = zmq_socket(plane->zmq, ZMQ_PULL);
-    if (plane->incoming == NULL || incoming_set(plane) != 0 ||
+    if (plane->incoming == NULL || incoming_set(plane) != 0 || strangers_watch(plane) != 0 ||
         zmq_bind(plane->incoming, plane->address) != 0 ||
         zmq_getsockopt(plane->incoming, ZMQ_FD, &fd, &fd_size) != 0)
         return -1;
@@ -108,6 +122,8 @@ int peers_open(struct plane *plane)
 void peers_close(struct plane *plane)
 {
     plane_watch_remove(plane, &plane->incoming_watch);
+    callers_destroy(plane->callers);
+    plane->callers = NULL;
     if (plane->incoming != NULL)
         zmq_close(plane->incoming);
     if (plane->alone && plane->zmq != NULL) {

@@ -19,6 +19,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "daemon/cluster/callers.h"
 #include "daemon/router/clients.h"
 #include "daemon/router/collectives.h"
 #include "daemon/router/plane.h"
@@ -184,6 +185,8 @@ struct plane {
     struct router *routers;
     struct news *news;
     unsigned log_news;
+    struct callers *callers; /* of `incoming`; the main loop's, as is what it counts */
+    struct refusals refusals;
     int64_t look_at; /* clock_ms() */
 
     /* Of other nodes; from peer_open() on. */

@@ -1,7 +1,9 @@
 """Nobody gets in who does not belong, who tries brings nothing down, nothing is in the clear."""
 
+import hashlib
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -106,20 +108,48 @@ def test_strangers_get_nothing_and_are_logged_within_a_limit(make_bed):
     assert len(refusals) < 200, f"{len(refusals)} lines about {16 * 20 * 3} attempts"
 
 
+def test_who_only_tries_the_data_port_is_logged_too(make_bed):
+    bed = make_bed(2)
+    a, stranger = bed.hosts
+    a.c4pd("init")
+    a.start_daemon()
+    program = stranger.write("stranger.py", STRANGER)
+    for kind in ("garbage", "plain"):
+        stranger.run("/usr/bin/python3", program, a.address, DATA, kind, server_key(a))
+        assert wait_until(lambda: f"refused {stranger.address}" in a.log(), 10), a.log()
+    assert a.log().count("refused") < 20
+
+
+def believe(host, others):
+    """Write into what `host` keeps of its cluster that these hosts belong to it, and where they are."""
+    directory = host.disk / "user/.local/state/c4p" / host.name / "cluster"
+    theirs = others[0].disk / "user/.local/state/c4p" / others[0].name / "cluster"
+    lines = (directory / "enrolled").read_text().splitlines()[:-1]
+    lines += (theirs / "enrolled").read_text().splitlines()[1:-1]
+    text = "\n".join(lines) + "\n"
+    total = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    (directory / "enrolled").write_text(f"{text}sum {total}\n")
+    shutil.copy(theirs / "members", directory / "members")
+
+
 def test_two_clusters_on_one_network_do_not_mix(make_bed):
     bed = make_bed(3)
     a, b, c = bed.hosts
     bed.form(hosts=[a, b])
+    b.stop_daemon()
+    b.start_daemon()
+    a.sees({"b": "alive"})
+    a.stop_daemon()  # writes down where b is
+    a.start_daemon()
     c.c4pd("init")
+    # c takes a and b for nodes of its own cluster, and calls them. They do not know it.
+    believe(c, [a, b])
     c.start_daemon()
-    # c knows where a and b are, and says so to itself: they do not take it for one of theirs.
-    members = a.run("sh", "-c", "cat ~/.local/state/c4p/a/cluster/members | base64 -w0").stdout
-    c.stop_daemon()
-    c.run("sh", "-c", f"echo {members} | base64 -d > ~/.local/state/c4p/c/cluster/members")
-    c.start_daemon()
-    assert wait_until(lambda: "refuse" in c.log() or "refuse" in a.log(), 30), c.log() + a.log()
-    assert set(a.nodes()) == {"a", "b"}
+    assert wait_until(lambda: "refuses this node's key" in c.log(), 30), c.log()
+    assert wait_until(lambda: "nobody here knows this key" in a.log() + b.log(), 30), a.log()
+    assert set(a.nodes()) == set(b.nodes()) == {"a", "b"}
     assert "alive" not in {state for name, state in c.nodes().items() if name != "c"}
+    assert a.submit(HELLO, 4).stdout == "hello from 4 PEs\n"
 
 
 def test_tokens_expire_are_used_up_and_can_be_withdrawn(make_bed):
@@ -128,7 +158,7 @@ def test_tokens_expire_are_used_up_and_can_be_withdrawn(make_bed):
     a.c4pd("init")
     a.start_daemon()
     once = a.c4pd("token").stdout.strip()
-    b.c4pd("join", once)
+    b.c4pd("join", "-", input=once + "\n")  # where no list of processes shows it
     done = c.c4pd("join", once, check=False)
     assert done.returncode != 0 and "token" in done.stderr
     short = a.c4pd("token", "--ttl", "1s").stdout.strip()

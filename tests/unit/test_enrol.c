@@ -71,7 +71,8 @@ static void seed_received(void *context, const struct links_origin *from, const 
 {
     struct seed *seed = context;
     const struct member_record *nodes[] = {&seed->self, &seed->other};
-    const struct enrol_seed known = {seed->trust, &seed->self, nodes, 2};
+    struct refusals refusals = {0};
+    const struct enrol_seed known = {seed->trust, &seed->self, nodes, 2, &refusals};
     uint8_t *answer;
     bool welcome;
     size_t size;
