@@ -269,6 +269,12 @@ enum c4p_stream { C4P_STREAM_STDOUT = 0, C4P_STREAM_STDERR = 1 };
 /* `pe` of a remark that comes from the daemon. */
 #define C4P_NO_PE UINT32_MAX
 
+/* PEs first_pe .. first_pe + pes - 1 of a job are, or were, on this host. */
+struct c4p_job_host {
+    const char *name;
+    uint32_t first_pe, pes;
+};
+
 /* Times of day are milliseconds since 1970; 0: not yet, or never. */
 struct c4p_job_info {
     uint64_t id;
@@ -289,6 +295,8 @@ struct c4p_job_info {
     const char *session_name; /* may be empty */
     uint32_t clients;
     uint64_t ttl_ms, expires;
+    const struct c4p_job_host *hosts; /* in the order of their PEs, ... */
+    size_t host_count;                /* ... 0: not started, or on the daemon's host only */
 };
 
 struct c4p_daemon_status {

@@ -39,6 +39,8 @@ static void event_drop(struct c4p_client *client)
     client->event = NULL;
     free(client->scratch);
     client->scratch = NULL;
+    free(client->hosts);
+    client->hosts = NULL;
 }
 
 void c4p_close(struct c4p_client *client)

@@ -105,9 +105,10 @@ struct c4p_client {
 
     /* What comes in. */
     bool lost_untold, back_untold;
-    C4p__Event *event; /* what c4p_next() returned last */
-    size_t jobs_told;  /* of its Jobs */
-    void *scratch;     /* what its event points to beside it */
+    C4p__Event *event;          /* what c4p_next() returned last */
+    size_t jobs_told;           /* of its Jobs */
+    void *scratch;              /* what its event points to beside it */
+    struct c4p_job_host *hosts; /* ... of a job */
     char notice[C4P_ERROR_SIZE];
     struct c4p_job_info info;
     struct c4p_daemon_status status;

@@ -161,6 +161,23 @@ static size_t texts_size(const C4p__JobInfo *job)
     return size + (job->session != NULL ? job->session->name.len : 0);
 }
 
+/* Their names are in the message. */
+static bool hosts_take(struct c4p_client *client, struct c4p_job_info *info,
+                       const C4p__JobInfo *job)
+{
+    free(client->hosts);
+    client->hosts = calloc(job->n_hosts + 1, sizeof(*client->hosts));
+    if (client->hosts == NULL)
+        return false;
+    for (size_t i = 0; i < job->n_hosts; i++)
+        client->hosts[i] = (struct c4p_job_host){.name = job->hosts[i]->name,
+                                                 .first_pe = job->hosts[i]->first_pe,
+                                                 .pes = job->hosts[i]->pes};
+    info->hosts = client->hosts;
+    info->host_count = job->n_hosts;
+    return true;
+}
+
 static bool job_take(struct c4p_client *client, struct c4p_job_info *info, const C4p__JobInfo *job)
 {
     struct scratch scratch;
@@ -180,7 +197,8 @@ static bool job_take(struct c4p_client *client, struct c4p_job_info *info, const
         .output_first = job->output_first,
         .output_next = job->output_next,
     };
-    if (!scratch_take(client, &scratch, job->n_argv + 1, texts_size(job)))
+    if (!scratch_take(client, &scratch, job->n_argv + 1, texts_size(job)) ||
+        !hosts_take(client, info, job))
         return false;
     info->argv = scratch.pointers;
     for (size_t i = 0; i < job->n_argv; i++)

@@ -51,6 +51,19 @@ static void put_end(struct json *json, const struct c4p_job_info *info)
     json_text(json, "reason", info->reason);
 }
 
+static void put_hosts(struct json *json, const struct c4p_job_info *info)
+{
+    json_array_begin(json, "hosts");
+    for (size_t i = 0; i < info->host_count; i++) {
+        json_object_begin(json, NULL);
+        json_text(json, "name", info->hosts[i].name);
+        json_number(json, "first_pe", info->hosts[i].first_pe);
+        json_number(json, "pes", info->hosts[i].pes);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
 void describe_job(struct json *json, const struct c4p_job_info *info)
 {
     json_object_begin(json, NULL);
@@ -65,6 +78,7 @@ void describe_job(struct json *json, const struct c4p_job_info *info)
     json_array_end(json);
     json_text(json, "cwd", info->cwd);
     json_boolean(json, "session", info->session);
+    put_hosts(json, info);
     json_object_end(json);
 }
 
@@ -78,6 +92,7 @@ void describe_session(struct json *json, const struct c4p_job_info *info)
     json_time(json, "expires", info->expires);
     put_times(json, info);
     put_end(json, info);
+    put_hosts(json, info);
     json_object_end(json);
 }
 

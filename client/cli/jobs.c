@@ -29,6 +29,10 @@ struct list {
     size_t rows;
 };
 
+/* Room for where a job is, and for one host of that with what follows it. */
+#define HOSTS_SIZE 512
+#define HOST_ROOM 144
+
 /* ---- cells ---- */
 
 /* How long it has been so. */
@@ -55,17 +59,45 @@ static void add_pes(struct table *table, const struct c4p_job_info *info)
         table_add_format(table, "%u", info->pes);
 }
 
-/* What it waits for, or why it ended. */
+/* "on alpha 0-1, beta 2", and how many more there are; empty: on one host, or nowhere yet. */
+static const char *hosts_format(const struct c4p_job_info *info, char text[HOSTS_SIZE])
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < info->host_count; i++) {
+        const struct c4p_job_host *host = &info->hosts[i];
+        const char *before = i == 0 ? "on " : ", ";
+
+        if (used > HOSTS_SIZE - HOST_ROOM) {
+            snprintf(text + used, HOSTS_SIZE - used, " and %zu more", info->host_count - i);
+            break;
+        }
+        if (host->pes > 1)
+            used += (size_t)snprintf(text + used, HOSTS_SIZE - used, "%s%.63s %u-%u", before,
+                                     host->name, host->first_pe, host->first_pe + host->pes - 1);
+        else
+            used += (size_t)snprintf(text + used, HOSTS_SIZE - used, "%s%.63s %u", before,
+                                     host->name, host->first_pe);
+    }
+    return text;
+}
+
+/* What it waits for, why it ended, or where it is. */
 static void add_detail(struct table *table, const struct c4p_job_info *info)
 {
-    if (!state_is_over(info->state))
-        table_add(table, info->session && info->reason[0] == '\0' ? "a session" : info->reason);
-    else if (info->message[0] != '\0')
-        table_add(table, info->message);
-    else if (info->exit_code != 0)
+    bool over = state_is_over(info->state);
+    const char *said = over ? info->message : info->reason;
+    char hosts[HOSTS_SIZE];
+
+    if (said[0] != '\0')
+        table_add(table, said);
+    else if (over && info->exit_code != 0)
         table_add_format(table, "exit code %d", info->exit_code);
     else
-        table_add(table, info->session ? "a session" : "");
+        table_add_format(table, "%s%s%s", info->session ? "a session" : "",
+                         info->session && info->host_count > 0 ? " " : "",
+                         hosts_format(info, hosts));
 }
 
 static void add_identity(struct table *table, const struct c4p_job_info *info, const char *name)

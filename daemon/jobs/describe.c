@@ -63,12 +63,26 @@ static void record_describe(const struct store_job *record, C4p__JobInfo *info)
     info->message = (char *)(uintptr_t)record->message;
 }
 
+/* Where it runs, or ran; to be freed. NULL: here. */
+static C4p__JobInfo *hosts_describe(const struct store_job *job, C4p__JobInfo *info)
+{
+    C4p__JobInfo *placed = NULL;
+
+    if (job->hosts_size > 0)
+        placed = c4p__job_info__unpack(NULL, job->hosts_size, job->hosts);
+    if (placed != NULL) {
+        info->n_hosts = placed->n_hosts;
+        info->hosts = placed->hosts;
+    }
+    return placed;
+}
+
 static bool on_describe(void *context, const struct store_job *job)
 {
     struct listing *listing = context;
     struct entry *entry = entry_find(listing->jobs, job->id);
     C4p__Submit *submit = c4p__submit__unpack(NULL, job->request_size, job->request);
-    C4p__JobInfo info = C4P__JOB_INFO__INIT;
+    C4p__JobInfo info = C4P__JOB_INFO__INIT, *placed;
     C4p__SessionInfo session = C4P__SESSION_INFO__INIT;
     char reason[JOBS_REASON_SIZE] = "";
     bool more;
@@ -87,7 +101,10 @@ static bool on_describe(void *context, const struct store_job *job)
     session.name = info.name;
     if (job->session)
         info.session = &session;
+    placed = hosts_describe(job, &info);
     more = listing->each(listing->context, &info);
+    if (placed != NULL)
+        c4p__job_info__free_unpacked(placed, NULL);
     free(info.argv);
     if (submit != NULL)
         c4p__submit__free_unpacked(submit, NULL);

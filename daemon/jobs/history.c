@@ -68,7 +68,8 @@ struct entry *entry_create(struct jobs *jobs, const struct store_job *record)
     own->message = bytes_copy(record->message, strlen(record->message));
     own->tail = bytes_copy(record->tail, record->tail_size);
     own->text = bytes_copy(record->text, record->text_size);
-    own->request = NULL;
+    own->request = own->hosts = NULL;
+    own->hosts_size = 0;
     if (jobs->store == NULL)
         own->request = bytes_copy(record->request, record->request_size);
     if (own->name == NULL || own->message == NULL || own->tail == NULL || own->text == NULL ||
@@ -111,6 +112,7 @@ void entry_destroy(struct jobs *jobs, struct entry *entry)
     if (entry->need != NULL)
         c4p__python__free_unpacked(entry->need, NULL);
     free(entry->hosts);
+    free(entry->placed);
     record_free(&entry->record);
     free(entry);
 }

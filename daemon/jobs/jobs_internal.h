@@ -42,7 +42,9 @@ struct entry {
     bool forgotten;                /* nobody remembers it when nobody reads it */
     uint64_t attempt;              /* of the reservation of its PEs, if other nodes are in it */
     char *hosts;                   /* their names, while they get ready */
-    bool back;                     /* it could not be prepared: it goes back into the queue ... */
+    void *placed;                  /* where its PEs are to be, for the store, until they start */
+    size_t placed_size;
+    bool back; /* it could not be prepared: it goes back into the queue ... */
     char back_reason[QUEUE_REASON_SIZE]; /* ... and this is why ... */
     int64_t back_at;                     /* ... to be tried again at */
     C4p__Python *need;                   /* what it needs elsewhere, when that is known */

@@ -7,6 +7,7 @@
 
 #include "daemon/address.h"
 #include "daemon/words.h"
+#include "proto/control.pb-c.h"
 #include "proto/segment.h"
 
 void span_deal(struct job_node *nodes, uint32_t count, uint32_t pes)
@@ -63,6 +64,32 @@ void span_message_free(struct span_message *message)
     free(message->nodes);
     free(message->list);
     memset(message, 0, sizeof(*message));
+}
+
+/* Of a home that has no slot there is no PE to tell. */
+void *span_pack_hosts(const struct job_span *span, size_t *size)
+{
+    C4p__JobInfo info = C4P__JOB_INFO__INIT;
+    C4p__JobHost *hosts = calloc(span->count, sizeof(*hosts));
+    C4p__JobHost **list = calloc(span->count, sizeof(*list));
+    uint8_t *packed = NULL;
+
+    for (uint32_t i = 0; hosts != NULL && list != NULL && i < span->count; i++) {
+        if (span->nodes[i].pes == 0)
+            continue;
+        c4p__job_host__init(&hosts[i]);
+        hosts[i].name = (char *)(uintptr_t)span->nodes[i].name;
+        hosts[i].first_pe = span->nodes[i].first_pe;
+        hosts[i].pes = span->nodes[i].pes;
+        list[info.n_hosts++] = &hosts[i];
+    }
+    info.hosts = list;
+    if (info.n_hosts > 0)
+        packed = malloc(c4p__job_info__get_packed_size(&info));
+    *size = packed != NULL ? c4p__job_info__pack(&info, packed) : 0;
+    free(hosts);
+    free(list);
+    return packed;
 }
 
 /* ---- being told ---- */

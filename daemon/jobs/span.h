@@ -40,4 +40,7 @@ struct router_nodes span_router_nodes(const struct job_node *nodes, uint32_t cou
                                       const struct span_identity *identity,
                                       struct router_node *routers);
 
+/* Where its PEs are, as the store keeps it (hosts of struct store_job), to be freed. NULL: no memory. */
+void *span_pack_hosts(const struct job_span *span, size_t *size);
+
 #endif

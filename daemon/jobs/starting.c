@@ -15,6 +15,7 @@
 #include "daemon/jobs/away.h"
 #include "daemon/jobs/home.h"
 #include "daemon/jobs/jobs_internal.h"
+#include "daemon/jobs/span.h"
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
 #include "proto/clock.h"
@@ -183,8 +184,8 @@ void entry_back(struct jobs *jobs, struct entry *entry)
 /* Before its first PE: an end without a record of the beginning would be run again. */
 static int starting_record(struct jobs *jobs, struct entry *entry, char error[STORE_ERROR_SIZE])
 {
-    if (jobs->store != NULL && store_change(jobs->store, entry->id, JOB_STARTING, entry->record.pes,
-                                            clock_day_ms(), error) != 0)
+    if (jobs->store != NULL && store_start(jobs->store, entry->id, entry->record.pes, entry->placed,
+                                           entry->placed_size, clock_day_ms(), error) != 0)
         return -1;
     entry->record.started = clock_day_ms();
     return 0;
@@ -263,6 +264,7 @@ static void entry_prepare(struct jobs *jobs, struct entry *entry, const C4p__Sub
     } else {
         free(entry->hosts);
         entry->hosts = hosts_name(&away.span);
+        entry->placed = span_pack_hosts(&away.span, &entry->placed_size);
         entry_run(jobs, entry);
     }
     away_span_end(&away);
@@ -285,6 +287,9 @@ void entry_placed(struct jobs *jobs, struct entry *entry, uint64_t attempt,
     bool later;
 
     entry->attempt = attempt;
+    free(entry->placed);
+    entry->placed = NULL;
+    entry->placed_size = 0;
     entry->record.pes = 0;
     for (size_t i = 0; i < count; i++)
         entry->record.pes += parts[i].pes;

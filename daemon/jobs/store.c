@@ -28,6 +28,8 @@ static const char *const statements[STORE_STATEMENTS] = {
                         " AND sequence NOT IN (SELECT sequence FROM temp.pending)",
     [STORE_CHANGE] = "UPDATE job SET state = ?2, pes = ?3, started = ?4, end_checksum = ?5"
                      " WHERE sequence = ?1",
+    [STORE_INSERT_HOSTS] =
+        "INSERT OR REPLACE INTO hosts (sequence, checksum, hosts) VALUES (?1, ?2, ?3)",
     [STORE_KEEP_END] =
         "INSERT INTO temp.pending (sequence, state, ended, exit_code, message, tail, text,"
         " end_checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -43,6 +45,7 @@ static const char *const statements[STORE_STATEMENTS] = {
         " ORDER BY ended DESC, sequence DESC LIMIT ?1)) ORDER BY sequence LIMIT ?3",
     [STORE_FORGET_JOB] = "DELETE FROM job WHERE sequence = ?1",
     [STORE_FORGET_REQUEST] = "DELETE FROM request WHERE sequence = ?1",
+    [STORE_FORGET_HOSTS] = "DELETE FROM hosts WHERE sequence = ?1",
 };
 
 /* ---- statements ---- */
@@ -292,34 +295,84 @@ static int job_find_open(struct store *store, struct store_job *job, char error[
     return -1;
 }
 
+/* What an open job is now, as the checksum of its row has to say it. */
+static int job_change(struct store *store, uint64_t id, enum job_state state, uint32_t pes,
+                      int64_t when, struct store_job *job, char error[STORE_ERROR_SIZE])
+{
+    *job = (struct store_job){.id = id, .message = ""};
+    if (job_find_open(store, job, error) < 0)
+        return -1;
+    job->state = state;
+    job->pes = pes;
+    if (job->started == 0 && state >= JOB_STARTING)
+        job->started = when;
+    return 0;
+}
+
+static int change_write(struct store *store, const struct store_job *job)
+{
+    bind_number(store, STORE_CHANGE, 1, (int64_t)job->order);
+    bind_number(store, STORE_CHANGE, 2, job->state);
+    bind_number(store, STORE_CHANGE, 3, job->pes);
+    bind_number(store, STORE_CHANGE, 4, job->started);
+    bind_number(store, STORE_CHANGE, 5, row_end_checksum(job));
+    return statement_run(store, STORE_CHANGE);
+}
+
+static int change_failed(struct store *store, int result, const struct store_job *job,
+                         char error[STORE_ERROR_SIZE])
+{
+    char id[CONTROL_ID_CHARS + 1];
+
+    if (result == SQLITE_OK)
+        return 0;
+    control_id_format(job->id, id);
+    return store_explain(store, result, error, "job %s cannot be recorded as %s", id,
+                         job_state_name(job->state));
+}
+
 int store_change(struct store *store, uint64_t id, enum job_state state, uint32_t pes, int64_t when,
                  char error[STORE_ERROR_SIZE])
 {
-    struct store_job job = {.id = id, .message = ""};
     char name[CONTROL_ID_CHARS + 1];
-    int result;
+    struct store_job job;
 
-    control_id_format(id, name);
     if (job_state_final(state)) {
+        control_id_format(id, name);
         snprintf(error, STORE_ERROR_SIZE, "job %s: an end has more to it than a state", name);
         return -1;
     }
-    if (job_find_open(store, &job, error) < 0)
+    if (job_change(store, id, state, pes, when, &job, error) < 0)
         return -1;
-    job.state = state;
-    job.pes = pes;
-    if (job.started == 0 && state >= JOB_STARTING)
-        job.started = when;
-    bind_number(store, STORE_CHANGE, 1, (int64_t)job.order);
-    bind_number(store, STORE_CHANGE, 2, state);
-    bind_number(store, STORE_CHANGE, 3, pes);
-    bind_number(store, STORE_CHANGE, 4, job.started);
-    bind_number(store, STORE_CHANGE, 5, row_end_checksum(&job));
-    result = statement_run(store, STORE_CHANGE);
+    return change_failed(store, change_write(store, &job), &job, error);
+}
+
+static int hosts_write(struct store *store, const struct store_job *job)
+{
+    bind_number(store, STORE_INSERT_HOSTS, 1, (int64_t)job->order);
+    bind_number(store, STORE_INSERT_HOSTS, 2, row_hosts_checksum(job));
+    bind_bytes(store, STORE_INSERT_HOSTS, 3, job->hosts, job->hosts_size);
+    return statement_run(store, STORE_INSERT_HOSTS);
+}
+
+int store_start(struct store *store, uint64_t id, uint32_t pes, const void *hosts,
+                size_t hosts_size, int64_t when, char error[STORE_ERROR_SIZE])
+{
+    struct store_job job;
+    int result;
+
+    if (hosts_size == 0)
+        return store_change(store, id, JOB_STARTING, pes, when, error);
+    if (job_change(store, id, JOB_STARTING, pes, when, &job, error) < 0)
+        return -1;
+    job.hosts = hosts;
+    job.hosts_size = hosts_size;
+    result = store_execute(store, "BEGIN IMMEDIATE");
     if (result == SQLITE_OK)
-        return 0;
-    return store_explain(store, result, error, "job %s cannot be recorded as %s", name,
-                         job_state_name(state));
+        result = change_write(store, &job);
+    if (result == SQLITE_OK)
+        result = hosts_write(store, &job);
+    return change_failed(store, transaction_end(store, result), &job, error);
 }
 
 /* ---- it ends ---- */
@@ -428,8 +481,8 @@ static void list_sql(const struct store_filter *filter, char *sql, size_t size)
              " (SELECT j.sequence" STORE_FROM_JOB " WHERE 1%s%s%s%s%s"
              " ORDER BY j.sequence DESC LIMIT ?1) ORDER BY j.sequence",
              filter->with_end ? STORE_ROW_END : ", NULL, NULL",
-             filter->with_request ? STORE_ROW_REQUEST : ", NULL",
-             filter->with_request ? STORE_FROM_REQUEST : "",
+             filter->with_request ? STORE_ROW_REQUEST STORE_ROW_HOSTS : ", NULL, NULL",
+             filter->with_request ? STORE_FROM_REQUEST STORE_FROM_HOSTS : "",
              any             ? ""
              : filter->ended ? " AND coalesce(p.state, j.state) >= " OVER
                              : " AND coalesce(p.state, j.state) < " OVER,
@@ -472,7 +525,7 @@ int store_list(struct store *store, const struct store_filter *filter, store_eac
     while (statement != NULL && wanted && (result = sqlite3_step(statement)) == SQLITE_ROW) {
         struct store_job job;
 
-        row_read(statement, &job);
+        row_read_all(statement, &job);
         wanted = each(context, &job);
     }
     sqlite3_finalize(statement);
@@ -525,6 +578,10 @@ static int forget_delete(struct store *store, const struct forgotten *found)
             break;
         bind_number(store, STORE_FORGET_REQUEST, 1, found->orders[i]);
         result = statement_run(store, STORE_FORGET_REQUEST);
+        if (result != SQLITE_OK)
+            break;
+        bind_number(store, STORE_FORGET_HOSTS, 1, found->orders[i]);
+        result = statement_run(store, STORE_FORGET_HOSTS);
     }
     return transaction_end(store, result);
 }

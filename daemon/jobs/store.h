@@ -22,7 +22,8 @@
 #include "daemon/jobs/life.h"
 #include "proto/control.h"
 
-#define STORE_VERSION 1
+/* 2: where a job runs. A store of version 1 is brought up when it is opened. */
+#define STORE_VERSION 2
 #define STORE_ERROR_SIZE 320
 /* Longest message, tail and text of an end that are kept; more is cut. */
 #define STORE_MAX_TEXT (64u << 10)
@@ -46,6 +47,8 @@ struct store_job {
     size_t tail_size, text_size;
     const void *request; /* a packed Submit or Open of control.proto */
     size_t request_size;
+    const void *hosts; /* on several hosts: a packed JobInfo that has its hosts, and nothing else */
+    size_t hosts_size;
 };
 
 enum store_open_result {
@@ -81,6 +84,12 @@ int store_submit(struct store *store, struct store_job *job, char error[STORE_ER
 int store_change(struct store *store, uint64_t id, enum job_state state, uint32_t pes, int64_t when,
                  char error[STORE_ERROR_SIZE]);
 /*
+ * It starts: JOB_STARTING, and with it where its PEs are (see store_job), kept for as long as the job
+ * is remembered; size 0: here, and that is not kept.
+ */
+int store_start(struct store *store, uint64_t id, uint32_t pes, const void *hosts,
+                size_t hosts_size, int64_t when, char error[STORE_ERROR_SIZE]);
+/*
  * A job's end: state, ended, exit_code, message, tail, text of `job`. Never fails for good: without
  * room it is kept for store_retry(), and 1 is returned with the reason in `error`. -1 is for a job
  * that is not known, or is over.
@@ -100,7 +109,7 @@ struct store_filter {
     uint64_t id_low, id_high;    /* ids from .. to; both 0: all */
     const char *name;            /* NULL: any */
     const uint8_t *key;          /* NULL: any */
-    bool with_request, with_end; /* fill in request; tail and text */
+    bool with_request, with_end; /* fill in request and hosts; tail and text */
 };
 int store_list(struct store *store, const struct store_filter *filter, store_each *each,
                void *context, char error[STORE_ERROR_SIZE]);

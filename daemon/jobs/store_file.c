@@ -37,25 +37,38 @@
     " end_checksum INTEGER NOT NULL, key BLOB UNIQUE, name TEXT NOT NULL,"                         \
     " message TEXT NOT NULL, tail BLOB NOT NULL, text BLOB NOT NULL)"
 #define TABLE_REQUEST "CREATE TABLE request (sequence INTEGER PRIMARY KEY, request BLOB NOT NULL)"
+#define TABLE_HOSTS                                                                                \
+    "CREATE TABLE hosts (sequence INTEGER PRIMARY KEY, checksum INTEGER NOT NULL,"                 \
+    " hosts BLOB NOT NULL)"
 #define TABLE_QUARANTINE                                                                           \
     "CREATE TABLE quarantine (number INTEGER PRIMARY KEY, reason TEXT, moved INTEGER, sequence,"   \
     " id, key, state, session, pes, priority, submitted, started, ended, exit_code, name,"         \
     " message, tail, text, checksum, end_checksum, request)"
 
+#define VERSION_SET "PRAGMA user_version = " NUMBER_TEXT(STORE_VERSION) ";"
+
+/* clang-format off */
 static const char schema[] =
     "BEGIN;"
-    "PRAGMA application_id = " NUMBER_TEXT(
-        STORE_APPLICATION) ";"
-                           "PRAGMA user_version = " NUMBER_TEXT(STORE_VERSION) ";" TABLE_JOB
-                                                                               ";" TABLE_REQUEST
-                                                                               ";" TABLE_QUARANTINE
-                                                                               ";"
-                                                                               "COMMIT";
+    "PRAGMA application_id = " NUMBER_TEXT(STORE_APPLICATION) ";"
+    VERSION_SET
+    TABLE_JOB ";"
+    TABLE_REQUEST ";"
+    TABLE_HOSTS ";"
+    TABLE_QUARANTINE ";"
+    "COMMIT";
+/* clang-format on */
+
+/* From version 1, which did not know where a job ran: all or nothing of it is done. */
+static const char upgrade[] = "BEGIN IMMEDIATE;" VERSION_SET TABLE_HOSTS ";COMMIT";
 
 /* SQLite keeps these texts as they are; a byte that is flipped in them gives other columns. */
 static const char tables_count[] =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = tbl_name AND sql IN ("
-    "'" TABLE_JOB "', '" TABLE_REQUEST "', '" TABLE_QUARANTINE "')";
+    "'" TABLE_JOB "', '" TABLE_REQUEST "', '" TABLE_HOSTS "', '" TABLE_QUARANTINE "')";
+
+/* Of these, so many were in each version. */
+static const int tables_of[STORE_VERSION + 1] = {[1] = 3, [STORE_VERSION] = 4};
 
 /* Ends that found no room on the disk, in memory. */
 static const char settings[] =
@@ -248,26 +261,27 @@ static enum store_open_result failed(struct store *store, int result, char error
 }
 
 /* Whose it is is in the header of the file, and can be read however new it is. */
-static enum store_open_result version_check(struct store *store, char error[STORE_ERROR_SIZE])
+static enum store_open_result version_check(struct store *store, int64_t *version,
+                                            char error[STORE_ERROR_SIZE])
 {
-    int64_t application = 0, version = 0;
+    int64_t application = 0;
     int result = store_number(store, "PRAGMA application_id", &application);
 
     if (result == SQLITE_OK)
-        result = store_number(store, "PRAGMA user_version", &version);
+        result = store_number(store, "PRAGMA user_version", version);
     if (result != SQLITE_OK)
         return failed(store, result, error);
     if (application != STORE_APPLICATION)
         return damaged(store, error, "it is a database of another program");
-    if (version > STORE_VERSION && version < 1000) {
+    if (*version > STORE_VERSION && *version < 1000) {
         snprintf(
             error, STORE_ERROR_SIZE,
             "%.120s: a later c4pd wrote it (version %d, this one knows %d): start that one, or "
             "choose another state directory",
-            store->path, (int)version, STORE_VERSION);
+            store->path, (int)*version, STORE_VERSION);
         return STORE_NEWER;
     }
-    if (version != STORE_VERSION)
+    if (*version < 1 || *version > STORE_VERSION)
         return damaged(store, error, "its version is none that c4pd ever wrote");
     return STORE_OPEN;
 }
@@ -292,7 +306,8 @@ static int is_text(sqlite3 *db, const char *sql, const char *expected, bool *sam
     return result;
 }
 
-static enum store_open_result content_check(struct store *store, char error[STORE_ERROR_SIZE])
+static enum store_open_result content_check(struct store *store, int64_t version,
+                                            char error[STORE_ERROR_SIZE])
 {
     bool sound = false;
     int64_t tables = 0;
@@ -305,7 +320,7 @@ static enum store_open_result content_check(struct store *store, char error[STOR
         result = store_number(store, tables_count, &tables);
     if (result != SQLITE_OK)
         return failed(store, result, error);
-    if (tables != 3)
+    if (tables != tables_of[version])
         return damaged(store, error, "its tables are not those of c4pd");
     /* The file itself can be written: file_check() has seen to that. */
     if (sqlite3_db_readonly(store->db, "main") != 0)
@@ -335,6 +350,7 @@ enum store_open_result store_file_open(struct store *store, const char *director
                                        char error[STORE_ERROR_SIZE])
 {
     enum store_open_result outcome = directory_check(directory, error);
+    int64_t version = 0;
     int result;
 
     if (outcome != STORE_OPEN)
@@ -352,10 +368,15 @@ enum store_open_result store_file_open(struct store *store, const char *director
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     /* No value of ours is larger than a request. */
     sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, 2 * CONTROL_MAX_MESSAGE);
-    outcome = version_check(store, error);
+    outcome = version_check(store, &version, error);
     if (outcome == STORE_OPEN)
-        outcome = content_check(store, error);
-    return outcome == STORE_OPEN ? log_begin(store, error) : outcome;
+        outcome = content_check(store, version, error);
+    if (outcome == STORE_OPEN)
+        outcome = log_begin(store, error);
+    if (outcome != STORE_OPEN || version == STORE_VERSION)
+        return outcome;
+    result = store_execute(store, upgrade);
+    return result == SQLITE_OK ? STORE_OPEN : failed(store, result, error);
 }
 
 /* ---- out of the way ---- */

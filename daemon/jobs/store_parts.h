@@ -48,6 +48,7 @@ enum store_statement {
     STORE_INSERT_REQUEST,
     STORE_FIND_OPEN,
     STORE_CHANGE,
+    STORE_INSERT_HOSTS,
     STORE_KEEP_END,
     STORE_NEXT_END,
     STORE_WRITE_END,
@@ -55,6 +56,7 @@ enum store_statement {
     STORE_FORGET_FIND,
     STORE_FORGET_JOB,
     STORE_FORGET_REQUEST,
+    STORE_FORGET_HOSTS,
     STORE_STATEMENTS
 };
 
@@ -92,17 +94,25 @@ int store_number(struct store *store, const char *sql, int64_t *number);
 /* ... and then these, or NULL in their places. */
 #define STORE_ROW_END ", coalesce(p.tail, j.tail), coalesce(p.text, j.text)"
 #define STORE_ROW_REQUEST ", r.request"
+#define STORE_ROW_HOSTS ", h.hosts"
 #define STORE_FROM_JOB " FROM job j LEFT JOIN temp.pending p ON p.sequence = j.sequence"
 #define STORE_FROM_REQUEST " LEFT JOIN request r ON r.sequence = j.sequence"
+#define STORE_FROM_HOSTS " LEFT JOIN hosts h ON h.sequence = j.sequence"
 
 /* What the row points to is valid until the statement goes on. */
 void row_read(sqlite3_stmt *statement, struct store_job *job);
+/* The same with the column of STORE_ROW_HOSTS. */
+void row_read_all(sqlite3_stmt *statement, struct store_job *job);
 /* Of what never changes after the submission, and of what does. */
 int64_t row_checksum(const struct store_job *job);
 int64_t row_end_checksum(const struct store_job *job);
+int64_t row_hosts_checksum(const struct store_job *job);
 /* The end of a job as it is kept: no text longer than STORE_MAX_TEXT. */
 void row_cut(struct store_job *job);
-/* Check all rows, move the bad ones to quarantine, count the rest. SQLite's result. */
+/*
+ * Check all rows, move the bad ones to quarantine, count the rest. Where a job ran is no reason to
+ * forget the job: what is damaged of that is dropped. SQLite's result.
+ */
 int rows_check(struct store *store);
 
 /* ---- store_error.c ---- */

@@ -9,7 +9,10 @@
 #include "proto/clock.h"
 #include "proto/envelope.h"
 
-/* In the order of STORE_ROW, STORE_ROW_END, STORE_ROW_REQUEST; then what only the check reads. */
+/*
+ * In the order of STORE_ROW, STORE_ROW_END, STORE_ROW_REQUEST, STORE_ROW_HOSTS; the check reads other
+ * things behind the request.
+ */
 enum column {
     SEQUENCE,
     ID,
@@ -27,7 +30,8 @@ enum column {
     TAIL,
     TEXT,
     REQUEST,
-    CHECKSUM,
+    HOSTS,
+    CHECKSUM = HOSTS,
     END_CHECKSUM
 };
 
@@ -68,6 +72,18 @@ void row_read(sqlite3_stmt *statement, struct store_job *job)
     job->request_size = size_of(statement, REQUEST);
 }
 
+static void hosts_read(sqlite3_stmt *statement, int column, struct store_job *job)
+{
+    job->hosts = sqlite3_column_blob(statement, column);
+    job->hosts_size = size_of(statement, column);
+}
+
+void row_read_all(sqlite3_stmt *statement, struct store_job *job)
+{
+    row_read(statement, job);
+    hosts_read(statement, HOSTS, job);
+}
+
 static uint64_t hash_bytes(const void *bytes, size_t size)
 {
     return c4p_hash(bytes, size);
@@ -102,6 +118,13 @@ int64_t row_end_checksum(const struct store_job *job)
         hash_bytes(job->tail, job->tail_size),
         hash_bytes(job->text, job->text_size),
     };
+
+    return (int64_t)hash_bytes(parts, sizeof(parts));
+}
+
+int64_t row_hosts_checksum(const struct store_job *job)
+{
+    const uint64_t parts[] = {job->order, hash_bytes(job->hosts, job->hosts_size)};
 
     return (int64_t)hash_bytes(parts, sizeof(parts));
 }
@@ -304,6 +327,73 @@ static void rows_tell(struct store *store, const struct bad_rows *bad)
     }
 }
 
+/* ---- where they ran ---- */
+
+static bool hosts_right(sqlite3_stmt *statement)
+{
+    struct store_job job = {.order = (uint64_t)sqlite3_column_int64(statement, 0)};
+
+    if (sqlite3_column_type(statement, 1) != SQLITE_INTEGER ||
+        sqlite3_column_type(statement, 2) != SQLITE_BLOB ||
+        size_of(statement, 2) > CONTROL_MAX_MESSAGE)
+        return false;
+    hosts_read(statement, 2, &job);
+    return row_hosts_checksum(&job) == sqlite3_column_int64(statement, 1);
+}
+
+static int hosts_drop(struct store *store, int64_t sequence)
+{
+    char *remove = sqlite3_mprintf("DELETE FROM hosts WHERE sequence = %lld", sequence);
+    char sentence[STORE_ERROR_SIZE];
+    int result = remove != NULL ? store_execute(store, remove) : SQLITE_NOMEM;
+
+    sqlite3_free(remove);
+    if (result == SQLITE_OK && store->on_trouble != NULL) {
+        snprintf(sentence, sizeof(sentence),
+                 "%.160s: where job number %lld ran was damaged and is not known any more",
+                 store->path, (long long)sequence);
+        store->on_trouble(store->context, sentence);
+    }
+    return result;
+}
+
+/* The first that is damaged, after `sequence`; 0: none. */
+static int hosts_find_bad(struct store *store, int64_t *sequence)
+{
+    sqlite3_stmt *statement;
+    int result = sqlite3_prepare_v2(store->db,
+                                    "SELECT sequence, checksum, hosts FROM hosts"
+                                    " WHERE sequence > ?1 ORDER BY sequence",
+                                    -1, &statement, NULL);
+
+    if (result != SQLITE_OK)
+        return result;
+    sqlite3_bind_int64(statement, 1, *sequence);
+    *sequence = 0;
+    while (*sequence == 0 && (result = sqlite3_step(statement)) == SQLITE_ROW)
+        if (!hosts_right(statement))
+            *sequence = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return result == SQLITE_DONE || result == SQLITE_ROW ? SQLITE_OK : result;
+}
+
+static int hosts_check(struct store *store)
+{
+    int64_t strays = 0, sequence = INT64_MIN;
+    int result = store_number(store,
+                              "SELECT EXISTS (SELECT 1 FROM hosts WHERE sequence NOT IN"
+                              " (SELECT sequence FROM job))",
+                              &strays);
+
+    if (result == SQLITE_OK && strays)
+        result = store_execute(
+            store, "DELETE FROM hosts WHERE sequence NOT IN (SELECT sequence FROM job)");
+    while (result == SQLITE_OK && (result = hosts_find_bad(store, &sequence)) == SQLITE_OK &&
+           sequence != 0)
+        result = hosts_drop(store, sequence);
+    return result;
+}
+
 int rows_check(struct store *store)
 {
     struct bad_rows bad = {NULL, 0, 0};
@@ -320,6 +410,8 @@ int rows_check(struct store *store)
                               &orphans);
     if (result == SQLITE_OK && (bad.count > 0 || orphans > 0))
         result = rows_move(store, &bad);
+    if (result == SQLITE_OK)
+        result = hosts_check(store);
     if (result == SQLITE_OK)
         result = store_number(store, "SELECT count(*) FROM quarantine", &quarantined);
     if (result == SQLITE_OK)

@@ -34,10 +34,26 @@ static PyObject *id_text(uint64_t id)
 
 #define COUNT(value) ((unsigned long long)(value))
 
+/* Where the PEs are: a list of (name, first PE, number of PEs). */
+static PyObject *hosts_of(const struct c4p_job_info *info)
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; list != NULL && i < info->host_count; i++) {
+        PyObject *host = Py_BuildValue("(NII)", text_of(info->hosts[i].name),
+                                       info->hosts[i].first_pe, info->hosts[i].pes);
+
+        if (host == NULL || PyList_Append(list, host) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(host);
+    }
+    return list;
+}
+
 static PyObject *describe_job(const struct c4p_job_info *info)
 {
     return Py_BuildValue(
-        "{sKsNsKsNsssIsisKsKsKsKsisNsNsNsNsKsKsNsNsIsKsK}", "id", COUNT(info->id), "id_text",
+        "{sKsNsKsNsssIsisKsKsKsKsisNsNsNsNsKsKsNsNsIsKsKsN}", "id", COUNT(info->id), "id_text",
         id_text(info->id), "order", COUNT(info->order), "name", text_of(info->name), "state",
         c4p_state_name(info->state), "pes", info->pes, "priority", (int)info->priority,
         "time_limit_ms", COUNT(info->time_limit_ms), "submitted", COUNT(info->submitted), "started",
@@ -46,7 +62,7 @@ static PyObject *describe_job(const struct c4p_job_info *info)
         "cwd", text_of(info->cwd), "output_first", COUNT(info->output_first), "output_next",
         COUNT(info->output_next), "session", PyBool_FromLong(info->session), "session_name",
         text_of(info->session_name), "clients", info->clients, "ttl_ms", COUNT(info->ttl_ms),
-        "expires", COUNT(info->expires));
+        "expires", COUNT(info->expires), "hosts", hosts_of(info));
 }
 
 static PyObject *describe_status(const struct c4p_daemon_status *status)

@@ -581,7 +581,7 @@ def test_a_store_of_a_later_version_is_refused_even_if_a_damaged_one_would_be_se
     daemon.start()
     daemon.run("stop")
     with sqlite3.connect(daemon.state / "store.db") as store:
-        store.execute("PRAGMA user_version = 2")
+        store.execute("PRAGMA user_version = 3")
     store.close()
     done = daemon.run("start", "--set-aside")
     assert done.returncode == REFUSED

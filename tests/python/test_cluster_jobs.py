@@ -79,6 +79,30 @@ def test_a_pe_of_any_node_ends_the_job_with_its_code(cluster, who):  # noqa: F81
     assert done.returncode == 7, done.stderr
 
 
+def test_where_the_pes_of_a_job_are_is_told_and_remembered(cluster, tmp_path):  # noqa: F811
+    alpha, _ = cluster(1, 2)
+    alone = alpha.submit(STAY, 1, tmp_path / "alone")
+    processes(tmp_path / "alone", 1)
+    away = alpha.submit(STAY, 1, tmp_path / "away")
+    processes(tmp_path / "away", 1)
+    assert alpha.job(alone)["hosts"] == []
+    assert alpha.job(away)["hosts"] == [{"name": "beta", "first_pe": 0, "pes": 1}]
+    waits = alpha.submit(STAY, 3, tmp_path / "mark")
+    assert alpha.job(waits)["hosts"] == []
+    for id in (alone, away):
+        subprocess.run([C4PY, "cancel", "--state-dir", alpha.state, id], check=True)
+    processes(tmp_path / "mark", 3)
+    hosts = [{"name": "alpha", "first_pe": 0, "pes": 1}, {"name": "beta", "first_pe": 1, "pes": 2}]
+    alpha.wait_for(waits, "running")
+    assert alpha.job(waits)["hosts"] == hosts
+    assert "on alpha 0, beta 1-2" in alpha.done("jobs")
+    subprocess.run([C4PY, "cancel", "--state-dir", alpha.state, waits], check=True)
+    alpha.wait_for(waits, "cancelled")
+    alpha.done("stop")
+    alpha.start()
+    assert alpha.job(waits)["hosts"] == hosts
+
+
 def test_a_cancel_ends_the_pes_of_every_node(cluster, tmp_path):  # noqa: F811
     alpha, _, _ = cluster(1, 2, 1)
     id = alpha.submit(STAY, 4, tmp_path / "mark")

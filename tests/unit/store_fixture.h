@@ -178,6 +178,20 @@ static inline void store_tamper(const struct scratch *scratch, const char *sql)
     require(sqlite3_close(db) == SQLITE_OK);
 }
 
+/* A number that is read from outside, the same way. */
+static inline void store_count(const struct scratch *scratch, const char *sql, int64_t *number)
+{
+    sqlite3_stmt *statement;
+    sqlite3 *db;
+
+    require(sqlite3_open(scratch_file(scratch, "store.db"), &db) == SQLITE_OK);
+    require(sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK);
+    require(sqlite3_step(statement) == SQLITE_ROW);
+    *number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    require(sqlite3_close(db) == SQLITE_OK);
+}
+
 static inline void assert_sentence(const char *text, const char *part)
 {
     if (strstr(text, part) == NULL)

@@ -86,6 +86,8 @@ static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t cou
     static ProtobufCBinaryData words[] = {{6, (uint8_t *)(uintptr_t) "python"},
                                           {3, (uint8_t *)(uintptr_t) "app"}};
     C4p__SessionInfo session = C4P__SESSION_INFO__INIT;
+    static C4p__JobHost near = C4P__JOB_HOST__INIT, far = C4P__JOB_HOST__INIT;
+    static C4p__JobHost *hosts[] = {&near, &far};
     C4p__JobInfo infos[3];
     C4p__JobInfo *list[3];
     C4p__Jobs jobs = C4P__JOBS__INIT;
@@ -94,6 +96,11 @@ static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t cou
     session.clients = 2;
     session.ttl_ms = 5;
     session.expires = 6;
+    near.name = (char *)(uintptr_t) "near";
+    near.pes = 2;
+    far.name = (char *)(uintptr_t) "far";
+    far.first_pe = 2;
+    far.pes = 1;
     for (size_t i = 0; i < count; i++) {
         c4p__job_info__init(&infos[i]);
         infos[i].id = first + i;
@@ -104,6 +111,8 @@ static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t cou
         infos[i].cwd = (ProtobufCBinaryData){4, (uint8_t *)(uintptr_t) "/dir"};
         infos[i].output_first = 7;
         infos[i].output_next = 8;
+        infos[i].hosts = hosts;
+        infos[i].n_hosts = (first + i) % 3;
         infos[i].session = (first + i) % 2 == 0 ? &session : NULL;
         list[i] = &infos[i];
     }
@@ -139,6 +148,11 @@ static void a_list_comes_job_by_job_however_it_is_sent(void **state)
         assert_int_equal(event.info->session, id % 2 == 0);
         assert_string_equal(event.info->session_name, id % 2 == 0 ? "lab" : "");
         assert_int_equal(event.info->clients, id % 2 == 0 ? 2 : 0);
+        assert_int_equal(event.info->host_count, id % 3);
+        if (id % 3 > 0)
+            assert_string_equal(event.info->hosts[0].name, "near");
+        if (id % 3 > 1)
+            assert_true(event.info->hosts[1].first_pe == 2 && event.info->hosts[1].pes == 1);
     }
     event_expect(client, &event, C4P_EVENT_DONE, 2);
     require(c4p_list(client, NULL) == 3);

@@ -283,6 +283,7 @@ static void what_is_told_of_jobs_has_the_bytes_of_its_specification(void **state
     C4p__State changed = C4P__STATE__INIT;
     C4p__Done done = C4P__DONE__INIT;
     C4p__JobInfo info = C4P__JOB_INFO__INIT, *infos[] = {&info};
+    C4p__JobHost host = C4P__JOB_HOST__INIT, *hosts[] = {&host};
     C4p__SessionInfo session = C4P__SESSION_INFO__INIT;
     C4p__Jobs jobs = C4P__JOBS__INIT;
     C4p__DaemonStatus status = C4P__DAEMON_STATUS__INIT;
@@ -325,14 +326,20 @@ static void what_is_told_of_jobs_has_the_bytes_of_its_specification(void **state
     info.session = &session;
     info.output_first = 17;
     info.output_next = 18;
+    host.name = (char *)(uintptr_t) "h";
+    host.first_pe = 1;
+    host.pes = 2;
+    info.n_hosts = 1;
+    info.hosts = hosts;
     jobs.n_jobs = 1;
     jobs.jobs = infos;
     jobs.more = true;
     assert_event(7, C4P__EVENT__BODY_JOBS, &jobs,
                  (struct golden)GOLDEN(
-                     "\x08\x07\x5a\x39\x0a\x35\x08\x01\x10\x02\x1a\x01n\x20\x06\x28\x05\x30\x01"
+                     "\x08\x07\x5a\x43\x0a\x3f\x08\x01\x10\x02\x1a\x01n\x20\x06\x28\x05\x30\x01"
                      "\x38\x07\x40\x08\x48\x09\x50\x0a\x58\x0b\x62\x01m\x6a\x01r\x72\x01p\x7a\x01/"
                      "\x82\x01\x09\x0a\x01s\x10\x02\x18\x03\x20\x04\x88\x01\x11\x90\x01\x12"
+                     "\x9a\x01\x07\x0a\x01h\x10\x01\x18\x02"
                      "\x10\x01"));
     status.version = (char *)(uintptr_t) "v";
     status.host = (char *)(uintptr_t) "h";

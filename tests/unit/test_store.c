@@ -104,6 +104,118 @@ static void the_start_is_when_it_first_had_its_pes(void **state)
     store_close(store);
 }
 
+/* ---- where a job runs ---- */
+
+struct place {
+    const char *hosts;
+    bool found;
+};
+
+static bool expect_hosts(void *context, const struct store_job *job)
+{
+    struct place *place = context;
+
+    place->found = true;
+    assert_int_equal(job->hosts_size, strlen(place->hosts));
+    assert_memory_equal(job->hosts_size > 0 ? job->hosts : "", place->hosts, strlen(place->hosts));
+    return false;
+}
+
+/* `hosts` empty: on one, or not known. */
+static void assert_hosts(struct store *store, uint64_t number, const char *hosts)
+{
+    const struct store_filter one = {
+        .id_low = job_id(number), .id_high = job_id(number), .with_request = true};
+    struct place place = {hosts, false};
+
+    assert_int_equal(store_list(store, &one, expect_hosts, &place, error), 0);
+    assert_true(place.found);
+}
+
+static int start_on(struct store *store, uint64_t number, const char *hosts)
+{
+    return store_start(store, job_id(number), 4, hosts, strlen(hosts), 2000, error);
+}
+
+static void where_a_job_ran_is_known_until_it_is_forgotten(void **state)
+{
+    struct store *store = store_opened(&scratch);
+    int64_t left = -1;
+
+    (void)state;
+    jobs_submitted(store, 1, 3);
+    assert_int_equal(start_on(store, 1, "alpha and beta"), 0);
+    assert_int_equal(start_on(store, 2, ""), 0);
+    assert_int_equal(job_read(store, job_id(1)).state, JOB_STARTING);
+    assert_int_equal(job_read(store, job_id(1)).started, 2000);
+    jobs_ended(store, 1, 2);
+    assert_int_equal(start_on(store, 1, "elsewhere"), -1);
+    store_close(store);
+    store = store_opened(&scratch);
+    assert_hosts(store, 1, "alpha and beta");
+    assert_hosts(store, 2, "");
+    assert_hosts(store, 3, "");
+    assert_int_equal(store_forget(store, 0, 0, NULL, NULL, error), 2);
+    assert_int_equal(store_quarantined(store), 0);
+    store_close(store);
+    store_count(&scratch, "SELECT count(*) FROM hosts", &left);
+    assert_int_equal(left, 0);
+}
+
+static void what_is_damaged_of_where_it_ran_is_dropped_and_told_and_the_job_stays(void **state)
+{
+    struct troubles troubles = {0};
+    struct store *store = store_opened(&scratch);
+
+    (void)state;
+    jobs_submitted(store, 1, 4);
+    for (uint64_t number = 1; number <= 4; number++)
+        assert_int_equal(start_on(store, number, "alpha and beta"), 0);
+    store_close(store);
+    store_tamper(&scratch, "UPDATE hosts SET hosts = x'00' WHERE sequence = 2;"
+                           "UPDATE hosts SET checksum = 'none' WHERE sequence = 3;"
+                           "INSERT INTO hosts VALUES (77, 1, x'01')");
+    require(store_open(&store, scratch.path, on_trouble, &troubles, error) == STORE_OPEN);
+    assert_int_equal(troubles.count, 2);
+    assert_sentence(troubles.last, "where job number 3 ran was damaged");
+    assert_int_equal(store_quarantined(store), 0);
+    assert_hosts(store, 1, "alpha and beta");
+    assert_hosts(store, 2, "");
+    assert_hosts(store, 3, "");
+    assert_hosts(store, 4, "alpha and beta");
+    store_close(store);
+}
+
+/* What version 1 was: this one without the table of hosts. */
+static void a_store_of_the_last_version_is_brought_up_with_all_its_jobs(void **state)
+{
+    static const struct store_filter over = {.ended = true, .with_request = true, .with_end = true};
+    static const struct store_filter open = {.open = true, .with_request = true, .with_end = true};
+    struct expected ended = {1, true}, waiting = {10, false};
+    struct store *store = store_opened(&scratch);
+    int64_t version = 0;
+
+    (void)state;
+    jobs_submitted(store, 1, 19);
+    jobs_ended(store, 1, 9);
+    store_close(store);
+    store_tamper(&scratch, "DROP TABLE hosts; PRAGMA user_version = 1");
+    store = store_opened(&scratch);
+    assert_int_equal(store_quarantined(store), 0);
+    assert_int_equal(store_list(store, &over, expect_job, &ended, error), 0);
+    assert_int_equal(store_list(store, &open, expect_job, &waiting, error), 0);
+    assert_int_equal(ended.next, 10);
+    assert_int_equal(waiting.next, 20);
+    assert_int_equal(start_on(store, 10, "alpha and beta"), 0);
+    store_close(store);
+    store = store_opened(&scratch);
+    assert_hosts(store, 9, "");
+    assert_hosts(store, 10, "alpha and beta");
+    store_close(store);
+    store_count(&scratch, "PRAGMA user_version", &version);
+    assert_int_equal(version, STORE_VERSION);
+}
+
 static void what_is_over_or_unknown_does_not_change(void **state)
 {
     struct store *store = store_opened(&scratch);
@@ -394,6 +506,9 @@ int main(void)
         store_test(what_was_submitted_is_read_back_by_the_next_daemon),
         store_test(an_end_is_read_back_with_all_that_was_said),
         store_test(the_start_is_when_it_first_had_its_pes),
+        store_test(where_a_job_ran_is_known_until_it_is_forgotten),
+        store_test(what_is_damaged_of_where_it_ran_is_dropped_and_told_and_the_job_stays),
+        store_test(a_store_of_the_last_version_is_brought_up_with_all_its_jobs),
         store_test(what_is_over_or_unknown_does_not_change),
         store_test(an_id_and_a_key_are_there_once_and_no_key_may_be_there_often),
         store_test(what_no_job_can_be_is_refused),

@@ -467,9 +467,9 @@ static void a_store_of_a_later_c4pd_is_left_alone(void **state)
 
     (void)state;
     free(sample_make(&size));
-    store_tamper(&scratch, "PRAGMA user_version = 2");
+    store_tamper(&scratch, "PRAGMA user_version = 3");
     bytes = scratch_read(&scratch, "store.db", &size);
-    assert_opens_as(STORE_NEWER, "a later c4pd wrote it (version 2, this one knows 1)");
+    assert_opens_as(STORE_NEWER, "a later c4pd wrote it (version 3, this one knows 2)");
     now = scratch_read(&scratch, "store.db", &after);
     assert_int_equal(after, size);
     assert_memory_equal(now, bytes, size);
@@ -485,7 +485,7 @@ static void what_is_no_store_is_damaged(void **state)
     store_close(store_opened(&scratch));
     store_tamper(&scratch, "PRAGMA user_version = 0");
     assert_opens_as(STORE_DAMAGED, "its version is none that c4pd ever wrote");
-    store_tamper(&scratch, "PRAGMA user_version = 1; PRAGMA application_id = 77");
+    store_tamper(&scratch, "PRAGMA user_version = 2; PRAGMA application_id = 77");
     assert_opens_as(STORE_DAMAGED, "it is a database of another program");
     store_tamper(&scratch, "PRAGMA application_id = 0x63347064; DROP TABLE request");
     assert_opens_as(STORE_DAMAGED, "its tables are not those of c4pd");
