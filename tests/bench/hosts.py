@@ -19,12 +19,14 @@ from run import BUILD, C4PD, C4PY, HERE
 
 RAW = os.path.join(BUILD, 'tests', 'raw')
 PROGRAM = os.path.join(HERE, 'hosts_rows.py')
+TREE = os.path.join(HERE, 'hosts_tree.py')
 
 # name of a row: what it is, unit, its floor, target as a factor of it, larger is better
 ROWS = {
     'round_trip_us': ('empty method, round trip', 'us', 'raw_round_trip_us', 2.0, False),
     'numpy_16m_gb_s': ('16 MB NumPy, one way', 'GB/s', 'raw_16m_one_way_gb_s', 0.9, True),
     'one_way_per_s': ('one-way empty messages', '/s', 'raw_one_way_per_s', 0.5, True),
+    'reduction_ms': ('1 MB reduction, 4 hosts x 2 PEs', 'ms', 'raw_gather_ms', 1.5, False),
 }
 
 
@@ -36,17 +38,23 @@ def run(*command, **options):
 
 
 class Hosts:
-    """Two network namespaces with a wire between them, and how commands get into them."""
+    """Network namespaces with a bridge between them, and how commands get into them."""
 
-    def __init__(self, stack):
-        self.names = [f'c4pbench{os.getpid()}{side}' for side in 'ab']
-        self.addresses = ['10.78.0.1', '10.78.0.2']
-        for name in self.names:
+    def __init__(self, stack, count):
+        prefix = f'c4pb{os.getpid()}'
+        self.names = [f'{prefix}{side}' for side in 'abcd'[:count]]
+        self.addresses = [f'10.78.0.{side + 1}' for side in range(count)]
+        middle = f'{prefix}s'
+        for name in [middle, *self.names]:
             run('ip', 'netns', 'add', name)
             stack.callback(run, 'ip', 'netns', 'delete', name)
-        run('ip', 'link', 'add', 'wire', 'netns', self.names[0], 'type', 'veth',
-            'peer', 'name', 'wire', 'netns', self.names[1])
+        run('ip', '-n', middle, 'link', 'add', 'bridge', 'type', 'bridge')
+        run('ip', '-n', middle, 'link', 'set', 'bridge', 'up')
         for name, address in zip(self.names, self.addresses):
+            port = f'port{name[-1]}'
+            run('ip', 'link', 'add', 'wire', 'netns', name, 'type', 'veth',
+                'peer', 'name', port, 'netns', middle)
+            run('ip', '-n', middle, 'link', 'set', port, 'master', 'bridge', 'up')
             run('ip', '-n', name, 'address', 'add', f'{address}/24', 'dev', 'wire')
             run('ip', '-n', name, 'link', 'set', 'wire', 'up')
             run('ip', '-n', name, 'link', 'set', 'lo', 'up')
@@ -58,7 +66,8 @@ class Hosts:
 class Local:
     """No hosts: everything is here."""
 
-    addresses = ['127.0.0.1', '127.0.0.1']
+    def __init__(self, count):
+        self.addresses = ['127.0.0.1'] * count
 
     def command(self, _, *words):
         return list(words)
@@ -80,6 +89,19 @@ def measure_raw(hosts, rounds, scale):
         server.wait()
 
 
+def measure_gather(hosts, rounds):
+    """... and from three hosts to a fourth at the same time, as in a tree of reductions."""
+    ends = [f'tcp://{address}:{17990 + side}' for side, address in enumerate(hosts.addresses)][1:]
+    servers = [subprocess.Popen(hosts.command(side + 1, RAW, 'serve', end))
+               for side, end in enumerate(ends)]
+    try:
+        return json.loads(run(*hosts.command(0, RAW, 'gather', *ends, str(10 * rounds))))
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
 def wait_until(condition, what):
     """Until it is true, for half a minute."""
     end = time.monotonic() + 30
@@ -89,51 +111,53 @@ def wait_until(condition, what):
         time.sleep(0.05)
 
 
-def nodes_free(state):
-    """How many nodes with a free PE the daemon at this directory knows; 0: it does not answer."""
+def nodes_free(state, pes):
+    """How many nodes with so many free PEs the daemon at this directory knows; 0: it does not answer."""
     done = subprocess.run([C4PD, 'nodes', '--state-dir', state], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           universal_newlines=True)
-    return done.stdout.count(' 1/1 ')
+    return done.stdout.count(f' {pes}/{pes} ')
 
 
-def daemon_start(stack, hosts, side, state):
-    """A daemon with one PE on a host, ended with the stack."""
+def daemon_start(stack, hosts, side, state, pes):
+    """A daemon with some PEs on a host, ended with the stack."""
     daemon = subprocess.Popen(
-        hosts.command(side, C4PD, 'start', '--foreground', '--state-dir', state, '--pes', '1',
+        hosts.command(side, C4PD, 'start', '--foreground', '--state-dir', state, '--pes', str(pes),
                       '--advertise', hosts.addresses[side]), stderr=subprocess.DEVNULL)
     stack.callback(daemon.wait)
     stack.callback(daemon.terminate)
-    wait_until(lambda: nodes_free(state) > 0, 'a daemon starts')
+    wait_until(lambda: nodes_free(state, pes) > 0, 'a daemon starts')
 
 
-def cluster_make(stack, hosts, folder):
-    """Two daemons that know each other; the state directory of the first."""
-    states = [os.path.join(folder, side) for side in 'ab']
+def cluster_make(stack, hosts, folder, pes):
+    """Daemons that know each other; the state directory of the first."""
+    states = [os.path.join(folder, side) for side in 'abcd'[:len(hosts.addresses)]]
     run(C4PD, 'init', '--state-dir', states[0], '--node', 'a')
-    daemon_start(stack, hosts, 0, states[0])
-    token = run(C4PD, 'token', '--state-dir', states[0]).split()[-1]
-    run(*hosts.command(1, C4PD, 'join', '--state-dir', states[1], '--name', 'b', token))
-    daemon_start(stack, hosts, 1, states[1])
-    wait_until(lambda: nodes_free(states[0]) == 2, 'two nodes')
+    daemon_start(stack, hosts, 0, states[0], pes)
+    for side, state in enumerate(states[1:], 1):
+        token = run(C4PD, 'token', '--state-dir', states[0]).split()[-1]
+        run(*hosts.command(side, C4PD, 'join', '--state-dir', state, '--name', 'abcd'[side], token))
+        daemon_start(stack, hosts, side, state, pes)
+    wait_until(lambda: nodes_free(states[0], pes) == len(states), 'all nodes')
     return states[0]
 
 
-def measure_job(hosts, rounds, scale, python):
-    """The job's own figures: it prints them."""
-    program = ['--python', python, PROGRAM, str(rounds), str(scale)]
+def measure_job(hosts, pes, python, *program):
+    """A job's own figures: it prints them. `pes` on each host."""
+    nodes = len(hosts.addresses)
+    program = ['--python', python, *program]
     if isinstance(hosts, Local):
-        return json.loads(run(C4PY, 'run', '-n', '2', '--nodes', '2', *program))
+        return json.loads(run(C4PY, 'run', '-n', str(nodes * pes), '--nodes', str(nodes), *program))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        state = cluster_make(stack, hosts, folder)
-        return json.loads(run(*hosts.command(0, C4PY, 'submit', '--state-dir', state, '-n', '2',
-                                             *program)))
+        state = cluster_make(stack, hosts, folder, pes)
+        return json.loads(run(*hosts.command(0, C4PY, 'submit', '--state-dir', state, '-n',
+                                             str(nodes * pes), *program)))
 
 
 def print_table(figures):
-    line = '{:28} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
-    print(line.format('measure, 2 PEs on 2 hosts', 'figure', '', 'raw', 'x raw', 'target', ''),
+    line = '{:32} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
+    print(line.format('measure, 1 PE on each of 2 hosts', 'figure', '', 'raw', 'x raw', 'target', ''),
           file=sys.stderr)
     for name, (what, unit, floor, target, more) in ROWS.items():
         ratio = figures[name] / figures[floor]
@@ -150,11 +174,17 @@ def main():
     parser.add_argument('--local', action='store_true', help='two nodes of one private daemon')
     parser.add_argument('--python', default=os.environ.get('C4P_PYTHON', '/usr/bin/python3'))
     options = parser.parse_args()
+    local = options.local or not possible()
+    rounds, scale = str(options.rounds), str(options.scale)
     with contextlib.ExitStack() as stack:
-        hosts = Local() if options.local or not possible() else Hosts(stack)
+        hosts = Local(2) if local else Hosts(stack, 2)
         figures = measure_raw(hosts, options.rounds, options.scale)
-        figures.update(measure_job(hosts, options.rounds, options.scale, options.python))
-    figures['hosts'] = not isinstance(hosts, Local)
+        figures.update(measure_job(hosts, 1, options.python, PROGRAM, rounds, scale))
+    with contextlib.ExitStack() as stack:
+        hosts = Local(4) if local else Hosts(stack, 4)
+        figures.update(measure_gather(hosts, options.rounds))
+        figures.update(measure_job(hosts, 2, options.python, TREE, rounds))
+    figures['hosts'] = not local
     print_table(figures)
     print(json.dumps(figures, indent=1))
 

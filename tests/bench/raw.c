@@ -4,11 +4,13 @@
  *
  *     raw serve ADDRESS                      one end; ends with the other one
  *     raw ask ADDRESS [ROUNDS [SCALE]]       the other: rounds per figure (5), factor on the length (1.0)
+ *     raw gather ADDRESS... ROUNDS           one that gets 1 MB of each of several that serve
  *
  *   raw_round_trip_us          8 bytes there and back
  *   raw_1k_round_trip_us, raw_64k_..., raw_1m_...   so many bytes
  *   raw_16m_one_way_gb_s       messages of 16 MB, one behind the other
  *   raw_one_way_per_s          messages of 8 bytes
+ *   raw_gather_ms              1 MB from each of several at a time, from the question to the last
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +22,8 @@
 
 #define LARGEST ((size_t)16 << 20)
 #define MAX_ROUNDS 101
+#define MAX_SERVERS 16
+#define GATHER 2
 
 /* Of no worth: both ends have them, and nothing of theirs is secret. */
 #define SERVER_PUBLIC "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
@@ -39,7 +43,7 @@
 /* What the asking end wants: `count` messages of `size` bytes, each answered or only the last. */
 struct order {
     uint64_t size, count;
-    uint64_t each;
+    uint64_t each; /* GATHER: the other way round, one that is not asked for by a message */
 };
 
 static double now(void)
@@ -103,6 +107,10 @@ static void serve(void *socket, const char *address)
     require(data != NULL && zmq_bind(socket, address) == 0);
     while (zmq_recv(socket, &order, sizeof(order), 0) == sizeof(order) && order.count > 0) {
         for (uint64_t i = 1; i <= order.count; i++) {
+            if (order.each == GATHER) {
+                message_give(socket, data, order.size);
+                continue;
+            }
             message_take(socket, order.size);
             if (order.each)
                 message_give(socket, data, order.size);
@@ -173,16 +181,62 @@ static void ask_all(void *socket, const char *address, int rounds, double scale)
     free(data);
 }
 
+/* What a node in a tree of reductions waits for, the questions being as long as a call. */
+static double gather_once(void **sockets, int count)
+{
+    static uint8_t question[8];
+    struct order order = {sizeof(question), 1, 0};
+    double begun = now();
+
+    order.size = LARGEST / 16;
+    order.each = GATHER;
+    for (int i = 0; i < count; i++)
+        require(zmq_send(sockets[i], &order, sizeof(order), 0) >= 0);
+    for (int i = 0; i < count; i++)
+        message_take(sockets[i], order.size);
+    return now() - begun;
+}
+
+static void gather(void *context, char **addresses, int count, int rounds)
+{
+    const struct order end = {.count = 0};
+    double seconds[MAX_ROUNDS];
+    void *sockets[MAX_SERVERS];
+
+    for (int i = 0; i < count; i++) {
+        sockets[i] = socket_open(context, false);
+        require(zmq_connect(sockets[i], addresses[i]) == 0);
+    }
+    gather_once(sockets, count); /* warms up */
+    for (int round = 0; round < rounds; round++)
+        seconds[round] = gather_once(sockets, count);
+    qsort(seconds, (size_t)rounds, sizeof(*seconds), ascending);
+    printf("{\"raw_gather_ms\": %.6g}\n", seconds[rounds / 2] * 1e3);
+    for (int i = 0; i < count; i++) {
+        require(zmq_send(sockets[i], &end, sizeof(end), 0) >= 0);
+        zmq_close(sockets[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    bool gathers = argc > 3 && argc < MAX_SERVERS && strcmp(argv[1], "gather") == 0;
     bool server = argc == 3 && strcmp(argv[1], "serve") == 0;
     int rounds = argc > 3 ? atoi(argv[3]) : 5;
     double scale = argc > 4 ? atof(argv[4]) : 1.0;
     void *context, *socket;
 
+    if (gathers) {
+        rounds = atoi(argv[argc - 1]);
+        require(rounds > 0 && rounds <= MAX_ROUNDS && (context = zmq_ctx_new()) != NULL);
+        gather(context, argv + 2, argc - 3, rounds);
+        zmq_ctx_term(context);
+        return 0;
+    }
     if ((!server && (argc < 3 || strcmp(argv[1], "ask") != 0)) || argc > 5 || rounds < 1 ||
         rounds > MAX_ROUNDS || !(scale > 0 && scale <= 100)) {
-        fprintf(stderr, "usage: raw serve ADDRESS | raw ask ADDRESS [ROUNDS [SCALE]]\n");
+        fprintf(stderr, "usage: raw serve ADDRESS | raw ask ADDRESS [ROUNDS [SCALE]] | "
+                        "raw gather ADDRESS... ROUNDS\n");
         return 2;
     }
     require((context = zmq_ctx_new()) != NULL);
