@@ -112,7 +112,7 @@ def wait_until(condition, what):
 
 
 def nodes_free(state, pes):
-    """How many nodes with so many free PEs the daemon at this directory knows; 0: it does not answer."""
+    """How many nodes with so many free PEs the daemon here knows; 0: it does not answer."""
     done = subprocess.run([C4PD, 'nodes', '--state-dir', state], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           universal_newlines=True)
@@ -157,8 +157,8 @@ def measure_job(hosts, pes, python, *program):
 
 def print_table(figures):
     line = '{:32} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
-    print(line.format('measure, 1 PE on each of 2 hosts', 'figure', '', 'raw', 'x raw', 'target', ''),
-          file=sys.stderr)
+    print(line.format('measure, 1 PE on each of 2 hosts', 'figure', '', 'raw', 'x raw', 'target',
+                      ''), file=sys.stderr)
     for name, (what, unit, floor, target, more) in ROWS.items():
         ratio = figures[name] / figures[floor]
         reached = ratio >= target if more else ratio <= target
