@@ -182,6 +182,7 @@ void cluster_tell(struct cluster *cluster)
 void cluster_set_load(struct cluster *cluster, const struct cluster_load *load)
 {
     cluster->load = *load;
+    cluster_tell(cluster);
 }
 
 void cluster_place_tick(struct cluster *cluster, int64_t now)

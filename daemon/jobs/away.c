@@ -25,6 +25,7 @@ struct away {
     struct question *questions;
     bool joined;
     struct node_key self; /* then */
+    uint64_t incarnation;
 };
 
 /* ---- Python ---- */
@@ -230,12 +231,14 @@ void away_look(struct jobs *jobs)
     struct placing_peers peers = {
         .nodes = on_nodes, .send = on_send, .load = on_load, .context = jobs};
 
-    if (away == NULL || away->joined == (self != NULL))
+    if (away == NULL || (away->joined == (self != NULL) &&
+                         (self == NULL || away->incarnation == self->incarnation)))
         return;
+    /* Another incarnation: the node has left and joined since, or was overtaken. */
     away->joined = self != NULL;
     if (self != NULL) {
         away->self = peers.self = self->key;
-        peers.incarnation = self->incarnation;
+        away->incarnation = peers.incarnation = self->incarnation;
     }
     placing_join(jobs->placing, self != NULL ? &peers : NULL);
 }

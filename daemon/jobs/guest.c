@@ -163,8 +163,7 @@ static void on_parted(void *context, struct crew *crew, uint32_t node, const cha
 
     if (node >= guest->node_count)
         return;
-    snprintf(text, sizeof(text), "nodes %s and %s of this job cannot reach each other: %.60s",
-             guest->nodes[crew->node].name, guest->nodes[node].name, why);
+    span_lost_tell(&guest->nodes[node], &guest->nodes[crew->node], why, text);
     report_text(guest, C4P__REPORT__KIND__CORRUPT, text);
 }
 
@@ -295,6 +294,7 @@ void guest_look(struct guest *guest)
     C4p__Report report = C4P__REPORT__INIT;
 
     if (guest->state == GUEST_LAUNCHED && crew_quiet(guest->crew)) {
+        guest->empty(guest->context, guest);
         report_write(guest, &report, C4P__REPORT__KIND__GONE, 0);
         if (guest->state == GUEST_LAUNCHED)
             guest->state = GUEST_GONE;

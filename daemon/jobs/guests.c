@@ -60,14 +60,23 @@ static void unknown_tell(struct guests *guests, const struct node_key *to, uint6
 
 /* ---- coming ---- */
 
+static void on_empty(void *context, struct guest *guest)
+{
+    const struct guests_host *host = &((struct guests *)context)->settings.host;
+
+    if (guest->freed)
+        return;
+    guest->freed = true;
+    host->free(host->context, &guest->key.home, guest->key.job);
+}
+
 static void guest_forget(struct guests *guests, struct guest *guest)
 {
     const struct guests_host *host = &guests->settings.host;
-    struct guest_key key = guest->key;
 
     HASH_DEL(guests->all, guest);
+    on_empty(guests, guest);
     guest_destroy(guest);
-    host->free(host->context, &key.home, key.job);
     host->ended(host->context);
 }
 
@@ -202,6 +211,7 @@ static void guest_come(struct guests *guests, const struct node_key *from, const
         return;
     }
     guest->over = on_over;
+    guest->empty = on_empty;
     guest->context = guests;
     HASH_ADD(hh, guests->all, key, sizeof(guest->key), guest);
     guest_provide(guests, guest, prepare);

@@ -312,46 +312,29 @@ static void on_broken(void *context, const char *what)
     job_event(context, &(struct life_event){.kind = LIFE_BROKEN, .text = what});
 }
 
-/* "PE 3", "PEs 2-3", "none of its PEs" */
-static const char *pes_name(const struct crew *crew, char text[48])
-{
-    if (crew->pes == 1)
-        snprintf(text, 48, "PE %u", crew->first_pe);
-    else
-        snprintf(text, 48, "PEs %u-%u", crew->first_pe, crew->first_pe + crew->pes - 1);
-    return crew->pes == 0 ? "none of its PEs" : text;
-}
-
 static void on_lost(void *context, struct crew *crew, const char *why)
 {
     struct job *job = context;
-    char text[JOB_ERROR_SIZE], pes[48];
+    char text[JOB_ERROR_SIZE];
 
     if (!job->started) {
         on_unprepared(job, crew, why, false);
         return;
     }
-    snprintf(text, sizeof(text), "node %s was lost while it ran %s of this job: %.70s",
-             job->nodes[crew->node].name, pes_name(crew, pes), why);
+    span_lost_tell(&job->nodes[crew->node], NULL, why, text);
     job_event(job, &(struct life_event){
                        .kind = LIFE_LOST, .pe = crew->first_pe, .pes = crew->pes, .text = text});
     job_pump(job);
 }
 
-/* Seen from here it is the other node that is lost; between two others nobody knows which. */
 static void on_parted(void *context, struct crew *crew, uint32_t node, const char *why)
 {
     struct job *job = context;
-    char text[JOB_ERROR_SIZE], pes[48];
+    char text[JOB_ERROR_SIZE];
 
     if (node >= job->node_count)
         return;
-    if (crew->node == 0)
-        snprintf(text, sizeof(text), "node %s was lost while it ran %s of this job: %.70s",
-                 job->nodes[node].name, pes_name(job->crews[node], pes), why);
-    else
-        snprintf(text, sizeof(text), "nodes %s and %s of this job cannot reach each other: %.70s",
-                 job->nodes[crew->node].name, job->nodes[node].name, why);
+    span_lost_tell(&job->nodes[node], crew->node > 0 ? &job->nodes[crew->node] : NULL, why, text);
     on_broken(job, text);
 }
 

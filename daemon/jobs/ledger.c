@@ -204,21 +204,25 @@ bool ledger_hold(struct ledger *ledger, const struct node_key *home, uint64_t jo
     return true;
 }
 
-void ledger_withdraw(struct ledger *ledger, const struct node_key *home, uint64_t job,
+bool ledger_withdraw(struct ledger *ledger, const struct node_key *home, uint64_t job,
                      uint64_t attempt)
 {
     struct share *share = share_find(ledger, home, job);
 
-    if (share != NULL && !share->held && share->attempt <= attempt)
-        share_drop(ledger, share);
+    if (share == NULL || share->held || share->attempt > attempt)
+        return false;
+    share_drop(ledger, share);
+    return true;
 }
 
-void ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job)
+bool ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job)
 {
     struct share *share = share_find(ledger, home, job);
 
-    if (share != NULL)
-        share_drop(ledger, share);
+    if (share == NULL)
+        return false;
+    share_drop(ledger, share);
+    return true;
 }
 
 void ledger_forget(struct ledger *ledger, const struct node_key *home)

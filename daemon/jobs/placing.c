@@ -21,16 +21,16 @@ struct placing *placing_create(const struct placing_host *host, uint32_t slots, 
     return placing;
 }
 
-static void doubt_end(struct placing *placing, struct doubt *doubt)
+static void word_end(struct placing *placing, struct word *word)
 {
-    HASH_DEL(placing->doubts, doubt);
-    free(doubt);
+    HASH_DEL(placing->words, word);
+    free(word);
 }
 
 void placing_destroy(struct placing *placing)
 {
     struct placement *placement, *next_placement;
-    struct doubt *doubt, *next;
+    struct word *word, *next;
 
     if (placing == NULL)
         return;
@@ -38,9 +38,9 @@ void placing_destroy(struct placing *placing)
     {
         placement_free(placing, placement);
     }
-    HASH_ITER(hh, placing->doubts, doubt, next)
+    HASH_ITER(hh, placing->words, word, next)
     {
-        doubt_end(placing, doubt);
+        word_end(placing, word);
     }
     probings_drop(placing, NULL);
     ledger_destroy(placing->ledger);
@@ -79,16 +79,16 @@ static void wake_update(struct placing *placing)
 {
     int64_t wake = ledger_expire(placing->ledger, placing_now(placing));
     const struct placement *placement, *next_placement;
-    const struct doubt *doubt, *next;
+    const struct word *word, *next;
 
     wake_join(&wake, placing->load_due);
     HASH_ITER(hh, placing->placements, placement, next_placement)
     {
         wake_join(&wake, placement->reservation != NULL ? placement->wake : -1);
     }
-    HASH_ITER(hh, placing->doubts, doubt, next)
+    HASH_ITER(hh, placing->words, word, next)
     {
-        wake_join(&wake, doubt->until);
+        wake_join(&wake, word->until);
     }
     if (wake != placing->wake)
         placing->host.wake_at(placing->host.context, wake);
@@ -107,16 +107,16 @@ static struct placement *placement_due(struct placing *placing, int64_t now)
     return NULL;
 }
 
-static void doubts_tick(struct placing *placing, int64_t now)
+static void words_tick(struct placing *placing, int64_t now)
 {
-    struct doubt *doubt, *next;
+    struct word *word, *next;
     bool ended = false;
 
-    HASH_ITER(hh, placing->doubts, doubt, next)
+    HASH_ITER(hh, placing->words, word, next)
     {
-        if (doubt->until > now)
+        if (word->until > now)
             continue;
-        doubt_end(placing, doubt);
+        word_end(placing, word);
         ended = true;
     }
     if (ended)
@@ -146,7 +146,7 @@ void placing_tick(struct placing *placing)
         reservation_tick(placement->reservation, now);
         placement_act(placing, placement);
     }
-    doubts_tick(placing, now);
+    words_tick(placing, now);
     load_tick(placing, now);
     placing_settled(placing);
 }
@@ -190,52 +190,69 @@ void placing_moved(struct placing *placing)
     placing_settled(placing);
 }
 
-void placing_doubt(struct placing *placing, const struct node_key *node, uint32_t pes_free,
-                   int64_t for_ms)
+static struct word *word_find(const struct placing *placing, const struct node_key *node)
 {
-    struct doubt *doubt;
+    struct word *word;
 
-    HASH_FIND(hh, placing->doubts, node, sizeof(*node), doubt);
-    if (doubt == NULL) {
-        doubt = calloc(1, sizeof(*doubt));
-        if (doubt == NULL)
-            return;
-        doubt->node = *node;
-        HASH_ADD(hh, placing->doubts, node, sizeof(doubt->node), doubt);
-    }
-    doubt->pes_free = pes_free;
-    doubt->until = placing_now(placing) + for_ms;
-    placing->sum_known = false;
+    HASH_FIND(hh, placing->words, node, sizeof(*node), word);
+    return word;
 }
 
-static void doubt_drop(struct placing *placing, const struct node_key *node)
+void placing_believe(struct placing *placing, const struct node_key *node, uint32_t pes_free,
+                     int64_t for_ms)
 {
-    struct doubt *doubt;
+    struct word *word = word_find(placing, node);
 
-    HASH_FIND(hh, placing->doubts, node, sizeof(*node), doubt);
-    if (doubt != NULL)
-        doubt_end(placing, doubt);
+    if (word == NULL) {
+        word = calloc(1, sizeof(*word));
+        if (word == NULL)
+            return;
+        word->node = *node;
+        HASH_ADD(hh, placing->words, node, sizeof(word->node), word);
+    }
+    word->pes_free = pes_free;
+    word->until = placing_now(placing) + for_ms;
+    placing_moved(placing);
+}
+
+static void word_drop(struct placing *placing, const struct node_key *node)
+{
+    struct word *word = word_find(placing, node);
+
+    if (word != NULL)
+        word_end(placing, word);
+}
+
+/* Gossip that promises more is tried: what is wrong with it the node says at once. */
+static void word_compare(struct placing *placing, const struct member_record *node)
+{
+    const struct word *word = word_find(placing, &node->key);
+
+    if (word != NULL && node->has_facts && node->facts.pes_free > word->pes_free)
+        word_drop(placing, &node->key);
 }
 
 /* Who is suspected has its PEs still, but none for us. */
 static bool node_take(const struct placing *placing, const struct member_record *record,
                       struct reservation_node *node)
 {
-    struct doubt *doubt;
+    const struct word *word;
 
     if ((record->state != MEMBER_ALIVE && record->state != MEMBER_SUSPECT) || !record->has_facts ||
         memcmp(&record->key, &placing->peers.self, sizeof(record->key)) == 0)
         return false;
-    HASH_FIND(hh, placing->doubts, &record->key, sizeof(record->key), doubt);
+    word = word_find(placing, &record->key);
     *node = (struct reservation_node){
         .node = record->key,
         .name = record->facts.name,
         .pes = record->facts.pes,
-        .pes_free = record->state == MEMBER_SUSPECT ? 0 : record->facts.pes_free,
+        .pes_free = word != NULL ? word->pes_free : record->facts.pes_free,
         .draining = record->facts.draining,
     };
-    if (doubt != NULL && doubt->pes_free < node->pes_free)
-        node->pes_free = doubt->pes_free;
+    if (record->state == MEMBER_SUSPECT)
+        node->pes_free = 0;
+    if (node->pes_free > node->pes)
+        node->pes_free = node->pes;
     return true;
 }
 
@@ -302,7 +319,7 @@ void placing_up(struct placing *placing, const struct member_record *node)
 {
     if (memcmp(&node->key, &placing->peers.self, sizeof(node->key)) == 0)
         return; /* what we have said ourselves */
-    doubt_drop(placing, &node->key);
+    word_compare(placing, node);
     placements_forgive(placing, node);
     placing_moved(placing);
 }
@@ -310,7 +327,7 @@ void placing_up(struct placing *placing, const struct member_record *node)
 void placing_down(struct placing *placing, const struct node_key *key, const char *why)
 {
     (void)why;
-    doubt_drop(placing, key);
+    word_drop(placing, key);
     probings_drop(placing, key);
     ledger_forget(placing->ledger, key);
     placements_lost(placing, key);

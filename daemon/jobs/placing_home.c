@@ -208,15 +208,13 @@ static void failed(struct placing *placing, struct placement *placement,
 {
     const struct reservation_unfit *unfit = reservation_unfit(placement->reservation);
     const struct node_key *blamed = reservation_blamed(placement->reservation);
-    struct doubt *doubt = NULL;
 
     if (unfit != NULL) {
         unfit_add(placing, placement, unfit);
     } else if (blamed != NULL && !is_self(placing, blamed)) {
         /* One that has refused has said what it has; of one that is silent nothing is known. */
-        HASH_FIND(hh, placing->doubts, blamed, sizeof(*blamed), doubt);
-        if (doubt == NULL)
-            placing_doubt(placing, blamed, 0, PLACING_SILENCE_MS);
+        if (!placement->refused)
+            placing_believe(placing, blamed, 0, PLACING_SILENCE_MS);
     }
     tell_not_now(placing, placement, action->reason, action->at);
 }
@@ -273,6 +271,7 @@ static void try_begin(struct placing *placing, struct placement *placement)
         return;
     }
     placement->state = PLACEMENT_ASKS;
+    placement->refused = false;
     placement_act(placing, placement);
     placing_settled(placing);
 }
@@ -336,9 +335,12 @@ void placing_reserved(struct placing *placing, const struct node_key *from,
 {
     struct placement *placement = placement_find(placing, answer->job);
     char reason[RESERVE_REASON_SIZE];
+    bool asked = placement != NULL && placement->attempt == answer->attempt &&
+                 placement->state >= PLACEMENT_ASKS;
 
-    if (placement == NULL || placement->attempt != answer->attempt ||
-        placement->state < PLACEMENT_ASKS) {
+    placing_believe(placing, from, answer->pes_free,
+                    asked && answer->pes == 0 ? PLACING_DOUBT_MS : PLACING_WORD_MS);
+    if (!asked) {
         /* Of a try that is given up: what it kept for us is not wanted. */
         if (answer->pes > 0)
             release_send(placing, from, answer->job, answer->attempt);
@@ -348,8 +350,7 @@ void placing_reserved(struct placing *placing, const struct node_key *from,
         return; /* a lease was renewed */
     snprintf(reason, sizeof(reason), "%s", answer->reason);
     words_clean(reason);
-    if (answer->pes == 0 && !answer->unfit)
-        placing_doubt(placing, from, answer->pes_free, PLACING_DOUBT_MS);
+    placement->refused = answer->pes == 0;
     reservation_answer(placement->reservation, from, answer->attempt, answer->pes, answer->unfit,
                        reason, placing_now(placing));
     placement_act(placing, placement);

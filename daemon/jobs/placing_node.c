@@ -114,7 +114,8 @@ void placing_release(struct placing *placing, const struct node_key *from,
                      const C4p__Release *release)
 {
     probings_outdate(placing, from, release->job, release->attempt);
-    ledger_withdraw(placing->ledger, from, release->job, release->attempt);
+    if (ledger_withdraw(placing->ledger, from, release->job, release->attempt))
+        answer_send(placing, from, release->job, release->attempt, 0, false, "");
 }
 
 void placing_probed(struct placing *placing, uint64_t number, const char *unfit)
@@ -149,6 +150,8 @@ bool placing_hold(struct placing *placing, const struct node_key *home, uint64_t
 
 void placing_free(struct placing *placing, const struct node_key *home, uint64_t job)
 {
-    ledger_release(placing->ledger, home, job);
+    /* What the home has next need not wait until gossip has told it. */
+    if (ledger_release(placing->ledger, home, job))
+        answer_send(placing, home, job, 0, 0, false, "");
     placing_settled(placing);
 }

@@ -9,7 +9,9 @@
 
 #include "daemon/jobs/placing.h"
 
-/* What a node has said last of its slots, and gossip does not know yet, is believed for so long. */
+/* What a node has told us last of its slots is newer than gossip, which is believed again after so
+ * long; sooner if the node has refused: it may have told others only what it has by now. */
+#define PLACING_WORD_MS 4000
 #define PLACING_DOUBT_MS 2000
 /* ... and one that does not answer is not asked for so long. */
 #define PLACING_SILENCE_MS 5000
@@ -28,6 +30,7 @@ struct placement {
     unsigned tries;
     struct reservation *reservation; /* while nodes are asked, and then until all hold */
     int64_t wake;                    /* of it; -1: none */
+    bool refused; /* the last to answer did */
     bool need_known;
     C4p__Python *need; /* ours; NULL: any */
     struct reservation_unfit *unfit;
@@ -43,7 +46,8 @@ struct probing {
     uint32_t pes;
 };
 
-struct doubt {
+/* Its last word, or what its silence says. */
+struct word {
     UT_hash_handle hh;
     struct node_key node;
     uint32_t pes_free;
@@ -65,7 +69,7 @@ struct placing {
     uint64_t seed, attempts, probes;
     struct placement *placements;
     struct probing *probing;
-    struct doubt *doubts;
+    struct word *words;
     bool sum_known;
     struct reservation_sum sum; /* for a job that every node can run */
     struct load load, told;
@@ -87,8 +91,8 @@ void placing_moved(struct placing *placing);
 /* An array to be freed, with this node in it. NULL: no memory. */
 struct reservation_node *placing_nodes(struct placing *placing, size_t *count);
 /* Believe this of a node for a while. */
-void placing_doubt(struct placing *placing, const struct node_key *node, uint32_t pes_free,
-                   int64_t for_ms);
+void placing_believe(struct placing *placing, const struct node_key *node, uint32_t pes_free,
+                     int64_t for_ms);
 void placing_send(struct placing *placing, const struct node_key *to, C4p__Peer *message);
 
 /* ---- placing_home.c ---- */

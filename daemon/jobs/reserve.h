@@ -49,11 +49,12 @@ bool ledger_has(const struct ledger *ledger, const struct node_key *home, uint64
 /* The job's PEs are here: the slots are held until ledger_release(). False: there is no such lease. */
 bool ledger_hold(struct ledger *ledger, const struct node_key *home, uint64_t job, uint64_t attempt,
                  int64_t now);
-/* The home wants no lease of this attempt or an older one; what is held stays. */
-void ledger_withdraw(struct ledger *ledger, const struct node_key *home, uint64_t job,
+/* The home wants no lease of this attempt or an older one; what is held stays. False: nothing of it
+ * is here; so below. */
+bool ledger_withdraw(struct ledger *ledger, const struct node_key *home, uint64_t job,
                      uint64_t attempt);
 /* All of a job, leased or held. */
-void ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job);
+bool ledger_release(struct ledger *ledger, const struct node_key *home, uint64_t job);
 /* All that a home holds by leases; what runs is for its owner to end. */
 void ledger_forget(struct ledger *ledger, const struct node_key *home);
 /* Slots taken by a job of this node, at once. False: so many are not free, or it has some. */

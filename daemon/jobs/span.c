@@ -193,3 +193,26 @@ struct router_nodes span_router_nodes(const struct job_node *nodes, uint32_t cou
     }
     return result;
 }
+
+/* ---- losing one ---- */
+
+/* "PE 3", "PEs 2-3", "none of its PEs" */
+static const char *pes_name(const struct job_node *node, char text[48])
+{
+    if (node->pes == 1)
+        snprintf(text, 48, "PE %u", node->first_pe);
+    else
+        snprintf(text, 48, "PEs %u-%u", node->first_pe, node->first_pe + node->pes - 1);
+    return node->pes == 0 ? "none of its PEs" : text;
+}
+
+void span_lost_tell(const struct job_node *lost, const struct job_node *seen, const char *why,
+                    char text[JOB_ERROR_SIZE])
+{
+    char pes[48], sentence[2 * JOB_ERROR_SIZE];
+
+    snprintf(sentence, sizeof(sentence), "node %s was lost%s%s while it ran %s of this job: %.70s",
+             lost->name, seen != NULL ? " to node " : "", seen != NULL ? seen->name : "",
+             pes_name(lost, pes), why);
+    snprintf(text, JOB_ERROR_SIZE, "%.*s", JOB_ERROR_SIZE - 1, sentence);
+}

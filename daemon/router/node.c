@@ -125,7 +125,7 @@ void plane_forget(struct plane *plane, const struct node_key *key)
     DL_FOREACH(plane->routers, router)
     for (uint32_t i = 0; i < router->count; i++)
         if (memcmp(&router->nodes[i].key, key, sizeof(*key)) == 0)
-            node_lose(&router->nodes[i], "the cluster has lost it", false);
+            node_lose(&router->nodes[i], "it cannot be reached", false);
     plane_unlock(plane);
 }
 

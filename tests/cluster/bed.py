@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,34 @@ def run(*command, **options):
     return subprocess.run(
         [str(word) for word in command], check=True, capture_output=True, text=True, **options
     )
+
+
+def end(process):
+    """Whatever it does, it is gone afterwards, and so are its pipes."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):  # what was not written yet
+                stream.close()
+
+
+def remove(namespace):
+    """Remove a network namespace, and what still runs in it."""
+    inside = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
+    for pid in inside.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+
+
+def sweep():
+    """Remove what tests left behind that were killed."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True)
+    for namespace in re.findall(r"^c\d+n\d+[a-z]+", listed.stdout, re.MULTILINE):
+        if not os.path.exists(f"/proc/{namespace[1:].split('n')[0]}"):
+            remove(namespace)
 
 
 def possible():
@@ -111,12 +140,13 @@ class Host:
     def power_off(self):
         """All of its processes die at once."""
         if self.init is not None:
-            os.kill(self.init_pid, signal.SIGKILL)
-            self.init.wait()
-            self.init.stdout.close()
+            # Those who watch it from outside end with it: they may not wait for what is dead.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.init_pid, signal.SIGKILL)
+            end(self.init)
             self.init = None
         if self.daemon is not None:
-            self.daemon.wait()
+            end(self.daemon)
             self.daemon = None
 
     def command(self, words):
@@ -177,10 +207,12 @@ class Host:
 
     def signal_daemon(self, number):
         os.kill(self.daemon_pid, number)
+        if number == signal.SIGCONT:
+            self.daemon.send_signal(number)  # nsenter has stopped as well
 
     def kill_daemon(self):
         self.signal_daemon(signal.SIGKILL)
-        self.daemon.wait()
+        self.daemon.wait(30)
         self.daemon = None
 
     def stop_daemon(self):
@@ -324,18 +356,13 @@ class Bed:
             host.sees(alive)
 
     def close(self):
-        for host in self.hosts:
-            host.power_off()
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
-        if self.wire is not None:
-            self.wire.stdin.close()
-            self.wire.wait()
-            self.wire.stdout.close()
-        for namespace in [host.namespace for host in self.hosts] + [self.switch_namespace]:
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+        """Gets to its end, whatever has happened to a part of it."""
+        with contextlib.ExitStack() as steps:
+            for namespace in [host.namespace for host in self.hosts] + [self.switch_namespace]:
+                steps.callback(remove, namespace)
+            if self.wire is not None:
+                steps.callback(end, self.wire)
+            for process in self.processes:
+                steps.callback(end, process)
+            for host in self.hosts:
+                steps.callback(host.power_off)

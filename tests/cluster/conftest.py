@@ -1,7 +1,9 @@
 """Tests of several hosts: what all of them share."""
 
+import contextlib
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -14,9 +16,19 @@ import bed as beds  # noqa: E402
 from leftovers import no_leftovers  # noqa: E402,F401
 
 
+@pytest.fixture(scope="session", autouse=True)
+def orderly():
+    """Who is told to end (timeout, make) cleans up before, as after Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture(scope="session")
 def wire(tmp_path_factory):
     """The switch between the hosts, compiled."""
+    if beds.possible() is None:
+        beds.sweep()
     return beds.build_wire(tmp_path_factory.mktemp("wire"))
 
 
@@ -33,10 +45,11 @@ def make_bed(no_leftovers, wire):  # noqa: F811
         made.append(beds.Bed(count, directory, wire, **options))
         return made[-1]
 
-    yield make
-    for each in made:
-        each.close()
-        shutil.rmtree(each.directory, ignore_errors=True)
+    with contextlib.ExitStack() as ends:
+        yield make
+        for each in made:
+            ends.callback(shutil.rmtree, each.directory, ignore_errors=True)
+            ends.callback(each.close)
 
 
 @pytest.fixture

@@ -112,9 +112,10 @@ def test_guests_end_when_their_home_is_gone_and_its_queue_comes_back_with_it(clu
     a, b, c = cluster.hosts
     waiting = a.detach(HELLO, 6)
     a.kill_daemon()
-    following.communicate(timeout=60)
     all_gone([b, c])
     a.start_daemon()
+    _, err = following.communicate(timeout=60)  # it has waited for the daemon
+    assert following.returncode == 1 and "waiting for it to come back" in err
     assert a.wait_for(waiting, "completed")["exit_code"] == 0
     assert a.jobs()[job]["state"] == "failed"
 
