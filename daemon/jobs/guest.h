@@ -36,13 +36,13 @@ struct guest {
     uint64_t region_size;
     bool input; /* PE 0 is given standard input */
     struct provision *provision;
-    struct crew *crew;                                /* from READY on */
-    uint64_t posted;                                  /* bytes of output that were sent, in all */
-    uint64_t taken;                                   /* ... and put away by the home */
-    void (*over)(void *context, struct guest *guest); /* it is to be destroyed now */
+    struct crew *crew;                                 /* from READY on */
+    uint64_t posted;                                   /* bytes of output that were sent, in all */
+    uint64_t taken;                                    /* ... and put away by the home */
+    void (*over)(void *context, struct guest *guest);  /* it is to be destroyed now */
     void (*empty)(void *context, struct guest *guest); /* no PE is left, before that is told */
     void *context;
-    bool freed; /* its slots are */
+    bool freed;                 /* its slots are */
     char buffer[OUTPUT_BUFFER]; /* what was read last of a pipe */
 };
 

@@ -82,6 +82,7 @@ static void wake_update(struct placing *placing)
     const struct word *word, *next;
 
     wake_join(&wake, placing->load_due);
+    wake_join(&wake, placements_forgive_by(placing, placing_now(placing)));
     HASH_ITER(hh, placing->placements, placement, next_placement)
     {
         wake_join(&wake, placement->reservation != NULL ? placement->wake : -1);

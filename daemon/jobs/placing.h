@@ -109,7 +109,7 @@ void placing_try(struct placing *placing, const struct placing_request *request)
  * empty: it was. */
 void placing_needed(struct placing *placing, uint64_t job, const C4p__Python *need,
                     const char *failed);
-/* It was seen too late (Prepared) that a node cannot run the job: it is not asked again for it. */
+/* It was seen too late (Prepared) that a node cannot run the job: it is not asked again for a while. */
 void placing_unfit(struct placing *placing, uint64_t job, const struct node_key *node,
                    const char *reason);
 /* All nodes hold what they have promised. */

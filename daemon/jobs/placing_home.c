@@ -30,7 +30,7 @@ void placement_free(struct placing *placing, struct placement *placement)
     if (placement->need != NULL)
         c4p__python__free_unpacked(placement->need, NULL);
     free(placement->unfit);
-    free(placement->unfit_incarnation);
+    free(placement->unfit_term);
     free(placement);
 }
 
@@ -84,29 +84,41 @@ static void release_send(struct placing *placing, const struct node_key *to, uin
 
 /* ---- what a reservation asks for ---- */
 
-static void unfit_add(struct placing *placing, struct placement *placement,
-                      const struct reservation_unfit *unfit)
+static uint64_t incarnation_of(struct placing *placing, const struct node_key *node)
 {
     const struct member_record *const *records = NULL;
-    size_t count = placement->unfit_count, known = 0;
+    size_t known = placing->joined ? placing->peers.nodes(placing->peers.context, &records) : 0;
+
+    for (size_t i = 0; i < known; i++)
+        if (memcmp(&records[i]->key, node, sizeof(*node)) == 0)
+            return records[i]->incarnation;
+    return 0;
+}
+
+static void unfit_add(struct placing *placing, struct placement *placement,
+                      const struct reservation_unfit *unfit, int64_t until)
+{
+    size_t count = placement->unfit_count;
     struct reservation_unfit *all = reallocarray(placement->unfit, count + 1, sizeof(*all));
-    uint64_t *incarnations;
+    struct unfit_term *terms;
 
     if (all == NULL)
         return;
     placement->unfit = all;
-    incarnations = reallocarray(placement->unfit_incarnation, count + 1, sizeof(*incarnations));
-    if (incarnations == NULL)
+    terms = reallocarray(placement->unfit_term, count + 1, sizeof(*terms));
+    if (terms == NULL)
         return;
-    placement->unfit_incarnation = incarnations;
+    placement->unfit_term = terms;
     all[count] = *unfit;
-    incarnations[count] = 0;
-    if (placing->joined)
-        known = placing->peers.nodes(placing->peers.context, &records);
-    for (size_t i = 0; i < known; i++)
-        if (memcmp(&records[i]->key, &unfit->node, sizeof(unfit->node)) == 0)
-            incarnations[count] = records[i]->incarnation;
+    terms[count] = (struct unfit_term){incarnation_of(placing, &unfit->node), until};
     placement->unfit_count++;
+}
+
+static void unfit_drop(struct placement *placement, size_t i)
+{
+    placement->unfit_count--;
+    placement->unfit[i] = placement->unfit[placement->unfit_count];
+    placement->unfit_term[i] = placement->unfit_term[placement->unfit_count];
 }
 
 void placements_forgive(struct placing *placing, const struct member_record *node)
@@ -115,18 +127,35 @@ void placements_forgive(struct placing *placing, const struct member_record *nod
 
     HASH_ITER(hh, placing->placements, placement, next)
     {
-        size_t i = 0;
-
-        while (i < placement->unfit_count &&
-               (memcmp(&placement->unfit[i].node, &node->key, sizeof(node->key)) != 0 ||
-                placement->unfit_incarnation[i] == node->incarnation))
-            i++;
-        if (i == placement->unfit_count)
-            continue;
-        placement->unfit_count--;
-        placement->unfit[i] = placement->unfit[placement->unfit_count];
-        placement->unfit_incarnation[i] = placement->unfit_incarnation[placement->unfit_count];
+        for (size_t i = placement->unfit_count; i-- > 0;)
+            if (memcmp(&placement->unfit[i].node, &node->key, sizeof(node->key)) == 0 &&
+                placement->unfit_term[i].incarnation != node->incarnation)
+                unfit_drop(placement, i);
     }
+}
+
+int64_t placements_forgive_by(struct placing *placing, int64_t now)
+{
+    struct placement *placement, *next;
+    int64_t first = INT64_MAX;
+    bool any = false;
+
+    HASH_ITER(hh, placing->placements, placement, next)
+    {
+        for (size_t i = placement->unfit_count; i-- > 0;) {
+            int64_t until = placement->unfit_term[i].until;
+
+            if (until > now) {
+                first = until < first ? until : first;
+                continue;
+            }
+            unfit_drop(placement, i);
+            any = true;
+        }
+    }
+    if (any)
+        placing->host.changed(placing->host.context);
+    return first < INT64_MAX ? first : -1;
 }
 
 static void ask(struct placing *placing, struct placement *placement,
@@ -210,7 +239,7 @@ static void failed(struct placing *placing, struct placement *placement,
     const struct node_key *blamed = reservation_blamed(placement->reservation);
 
     if (unfit != NULL) {
-        unfit_add(placing, placement, unfit);
+        unfit_add(placing, placement, unfit, INT64_MAX);
     } else if (blamed != NULL && !is_self(placing, blamed)) {
         /* One that has refused has said what it has; of one that is silent nothing is known. */
         if (!placement->refused)
@@ -402,7 +431,8 @@ void placing_unfit(struct placing *placing, uint64_t job, const struct node_key 
         return;
     snprintf(unfit.reason, sizeof(unfit.reason), "%s", reason);
     words_clean(unfit.reason);
-    unfit_add(placing, placement, &unfit);
+    unfit_add(placing, placement, &unfit, placing_now(placing) + PLACING_UNFIT_MS);
+    placing_settled(placing);
 }
 
 void placing_settle(struct placing *placing, uint64_t job)

@@ -15,10 +15,19 @@
 #define PLACING_DOUBT_MS 2000
 /* ... and one that does not answer is not asked for so long. */
 #define PLACING_SILENCE_MS 5000
+/* A node that could not get a job ready is asked again after so long. */
+#define PLACING_UNFIT_MS 10000
 /* What is free is told to the cluster after so long: a lease that was in vain is no news. */
 #define PLACING_LOAD_MS 50
 
 enum placement_state { PLACEMENT_WAITS, PLACEMENT_NEEDS, PLACEMENT_ASKS, PLACEMENT_PLACED };
+
+/* Another start of the daemon may do; and what is no matter of its Python, but of files and disks, may
+ * be better `until` then: INT64_MAX never. */
+struct unfit_term {
+    uint64_t incarnation;
+    int64_t until;
+};
 
 /* A job of this node, from its first try to its end. */
 struct placement {
@@ -30,11 +39,11 @@ struct placement {
     unsigned tries;
     struct reservation *reservation; /* while nodes are asked, and then until all hold */
     int64_t wake;                    /* of it; -1: none */
-    bool refused; /* the last to answer did */
+    bool refused;                    /* the last to answer did */
     bool need_known;
     C4p__Python *need; /* ours; NULL: any */
     struct reservation_unfit *unfit;
-    uint64_t *unfit_incarnation; /* another start of its daemon may do */
+    struct unfit_term *unfit_term; /* of each of them */
     size_t unfit_count;
 };
 
@@ -106,6 +115,8 @@ void placements_lost(struct placing *placing, const struct node_key *node);
 void placements_abandon(struct placing *placing, const char *why);
 /* A daemon was started again: it may have another Python now. */
 void placements_forgive(struct placing *placing, const struct member_record *node);
+/* ... or it is time; returns when it will be again, or -1. */
+int64_t placements_forgive_by(struct placing *placing, int64_t now);
 
 /* ---- placing_node.c ---- */
 

@@ -137,6 +137,17 @@ class Host:
             raise AssertionError(f"host {self.name} does not come up")
         self.init_pid = children(self.init.pid)[0]
 
+    def shrink_disk(self, size):
+        """Its home is on a disk of its own, of this size, and empty. Before anything runs there."""
+        self.run("mount", "-t", "tmpfs", "-o", f"size={size}", "none", self.home)
+
+    def fill_disk(self):
+        """No byte more fits on the disk of its home; free_disk() ends it."""
+        self.run("sh", "-c", "cat /dev/zero > full; test -s full")
+
+    def free_disk(self):
+        self.run("rm", "full")
+
     def power_off(self):
         """All of its processes die at once."""
         if self.init is not None:

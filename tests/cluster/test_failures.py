@@ -140,13 +140,24 @@ def test_a_host_that_leaves_in_order_is_not_waited_for(cluster):
     a.sees({"c": "alive"})
 
 
-def test_a_full_disk_on_one_host_refuses_what_needs_it_and_harms_nobody_else(make_bed):
+def test_a_full_disk_on_one_host_is_told_of_and_harms_nobody_else(make_bed):
     bed = make_bed(2)
     a, b = bed.hosts
+    b.shrink_disk("8m")
     bed.form()
-    state = b.run("sh", "-c", "ls -d ~/.local/state/c4p/*").stdout.strip()
-    b.run("mount", "-t", "tmpfs", "-o", "size=64k", "none", f"{state}/jobs")
-    done = a.submit(HELLO, 4, check=False)
-    assert done.returncode == 0 or "b" in done.stderr
-    assert a.submit(HELLO, 2).stdout == "hello from 2 PEs\n"
+    b.run("sh", "-c", "echo from c4py import charm > local.py")
+    b.fill_disk()
+    waiting = a.start("c4py", "submit", "-n", 4, a.program(HELLO))
+    said = []
+    for line in waiting.stderr:
+        said.append(line)
+        if "No space left" in line and "host b" in line:
+            break
+    else:
+        raise AssertionError("".join(said))
+    refused = b.c4py("submit", "-n", 1, "local.py", check=False)
+    assert refused.returncode != 0 and "No space left" in refused.stderr
     a.sees({"a": "alive", "b": "alive"})
+    b.free_disk()
+    out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and out == "hello from 4 PEs\n", err

@@ -196,6 +196,48 @@ static void gossip_is_believed_before_what_was_said_in_a_refusal(void **state)
     town_raze(&town);
 }
 
+static void what_is_given_back_is_known_at_once(void **state)
+{
+    struct resident *alpha = &town.residents[0];
+    struct resident *beta = &town.residents[1];
+
+    (void)state;
+    town_build(&town, 2, (uint32_t[]){2, 4}, false);
+    town_try(&town, 0, 1, 6);
+    letters_carry(&town);
+    assert_int_equal(alpha->placed, 1);
+    assert_true(placing_hold(beta->placing, &alpha->record.key, 1, alpha->attempt));
+    placing_settle(alpha->placing, 1);
+    beta->record.facts.pes_free = 0; /* gossip of that comes when it is over */
+    placing_free(beta->placing, &alpha->record.key, 1);
+    letters_carry(&town);
+    placing_end(alpha->placing, 1);
+    placing_up(alpha->placing, &beta->record);
+    assert_room(0, 2, 6, QUEUE_ROOM, "is about to start");
+    town_pass(&town, 5000);
+    assert_room(0, 2, 6, QUEUE_FULL, "waits for 6 PEs: 2 of 6 are free on 2 nodes");
+    town_raze(&town);
+}
+
+static void a_node_that_could_not_get_ready_is_asked_again_after_a_while(void **state)
+{
+    struct resident *alpha = &town.residents[0];
+
+    (void)state;
+    town_build(&town, 2, (uint32_t[]){2, 4}, false);
+    town_try(&town, 0, 1, 6);
+    letters_carry(&town);
+    placing_unfit(alpha->placing, 1, &town.residents[1].record.key, "host beta: its disk is full");
+    placing_back(alpha->placing, 1);
+    letters_carry(&town);
+    assert_room(0, 1, 6, QUEUE_TOO_LARGE,
+                "wants 6 PEs: the nodes that can run it have 2 (1 cannot: host beta: its disk is "
+                "full)");
+    town_pass(&town, 10000);
+    assert_room(0, 1, 6, QUEUE_ROOM, "is about to start");
+    town_raze(&town);
+}
+
 static void a_lost_question_is_asked_again_and_a_doubled_one_does_no_harm(void **state)
 {
     struct resident *alpha = &town.residents[0];
@@ -496,6 +538,7 @@ static void messages_without_sense_change_nothing(void **state)
     message.reserved = &answer;
     answer.job = 5;
     answer.pes = UINT32_MAX;
+    answer.pes_free = UINT32_MAX;
     answer.reason = (char *)(uintptr_t) "bell \a and \xff";
     assert_true(placing_message(alpha->placing, beta, &message));
     town_try(&town, 0, 5, 6);
@@ -520,6 +563,8 @@ int main(void)
         cmocka_unit_test(a_lost_home_loses_its_leases_at_once_and_what_runs_is_for_others_to_end),
         cmocka_unit_test(one_refusal_gives_everything_back_and_the_job_is_tried_again_later),
         cmocka_unit_test(gossip_is_believed_before_what_was_said_in_a_refusal),
+        cmocka_unit_test(what_is_given_back_is_known_at_once),
+        cmocka_unit_test(a_node_that_could_not_get_ready_is_asked_again_after_a_while),
         cmocka_unit_test(a_lost_question_is_asked_again_and_a_doubled_one_does_no_harm),
         cmocka_unit_test(who_does_not_answer_is_given_up_and_not_asked_for_a_while),
         cmocka_unit_test(a_promise_of_an_earlier_attempt_is_given_back),
