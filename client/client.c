@@ -412,6 +412,7 @@ int c4p_next(struct c4p_client *client, struct c4p_event *event)
     int rc;
 
     client->idle = false;
+    link_tick(client);
     do {
         event_clear(event);
         if (!jobs_remain(client) && notice_take(client, event))
@@ -437,6 +438,7 @@ int c4p_wait(struct c4p_client *client, int timeout_ms)
     struct pollfd poller = {client->epoll, POLLIN, 0};
     int64_t deadline = clock_ms() + timeout_ms;
 
+    link_tick(client);
     for (;;) {
         int64_t left = deadline - clock_ms();
 

@@ -83,6 +83,7 @@ struct c4p_client {
     int socket_fd;
     void *monitor; /* of the socket to another machine */
     int monitor_fd;
+    int64_t here_at;              /* when to say that we are there, on clock_ms() */
     char parting[C4P_ERROR_SIZE]; /* why the daemon wants us no more; empty: it does */
     int attempt_ms;               /* for one attempt; negative: no limit */
     int backoff_ms;
@@ -130,6 +131,8 @@ bool link_dismiss(struct c4p_client *client, const C4p__Dismissed *dismissed);
 void link_drop(struct c4p_client *client);
 /* Do not look for the daemon any more. */
 void link_give_up(struct c4p_client *client);
+/* Tell another machine's daemon that we are there, if it is time, whatever else there is to do. */
+void link_tick(struct c4p_client *client);
 /* Send a frame. -1 with errno EAGAIN or worse. */
 int link_send(struct c4p_client *client, const void *frame, size_t size);
 bool link_has_mail(struct c4p_client *client);

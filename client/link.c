@@ -295,6 +295,7 @@ static void welcome_take(struct c4p_client *client, const C4p__Welcome *welcome)
     client->backoff_ms = BACKOFF_FIRST_MS;
     client->link = client->door_ended ? LINK_ENDING : LINK_UP;
     client->back_untold = true;
+    client->here_at = clock_ms() + HERE_MS;
     timer_set(client, client->remote != NULL ? HERE_MS : -1);
 }
 
@@ -432,7 +433,14 @@ static void here_say(struct c4p_client *client)
 
     /* What waits to be sent tells as much. */
     request_send_once(client, ++client->last_own_id | OWN_ID, C4P__REQUEST__BODY_HERE, &here);
+    client->here_at = clock_ms() + HERE_MS;
     timer_set(client, HERE_MS);
+}
+
+void link_tick(struct c4p_client *client)
+{
+    if (client->link == LINK_UP && client->remote != NULL && clock_ms() >= client->here_at)
+        here_say(client);
 }
 
 static void on_door(struct c4p_client *client)

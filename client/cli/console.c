@@ -19,6 +19,9 @@
 /* Input that could not be sent is tried again. */
 #define INPUT_RETRY_MS 20
 
+/* While nobody reads us, the daemon of another machine has to hear that we are there. */
+#define STALLED_MS 5000
+
 /* A daemon that does not answer keeps nobody who leaves. */
 #define PARTING_MS 1000
 
@@ -398,6 +401,8 @@ static int loop_timeout(const struct console *console, bool background)
         timeout = sooner(timeout, FOREGROUND_MS);
     if (console->input_waits && !console->lost)
         timeout = sooner(timeout, INPUT_RETRY_MS);
+    if (screen_is_full(&console->screen))
+        timeout = sooner(timeout, STALLED_MS);
     return timeout;
 }
 
@@ -415,6 +420,8 @@ static void loop_once(struct console *console)
 
     if (poll(polled, POLLED, loop_timeout(console, background)) < 0 && errno != EINTR)
         return;
+    if (screen_is_full(&console->screen))
+        c4p_wait(console->client, 0);
     if (polled[SIGNALS].revents != 0)
         signals_take(console);
     if (console->input_waits && !console->lost)
