@@ -17,7 +17,9 @@
 #define WALK_LIMIT 200000
 #define WALK_DEPTH 40
 
-#define REMEDY "(say what it needs with --include, or --no-bundle if every host has its files)"
+#define REMEDY                                                                                     \
+    "(say what it needs with --include, or --no-bundle if every host has its files; in Python "    \
+    "connect(include=[...]) and connect(bundle=False))"
 
 int bundle_fail(char error[C4P_ERROR_SIZE], const char *format, ...)
 {

@@ -177,6 +177,10 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
+    if (!cluster->begun) {
+        cluster->begun = true;
+        cluster_tell(cluster);
+    }
     swim_tick(cluster->swim, clock_ms());
     cluster_pump(cluster);
 }
@@ -301,8 +305,8 @@ static int cluster_open(struct cluster *cluster, const struct cluster_settings *
     log_write(LOG_INFO, "cluster", "node %s of cluster %s, at %s", identity->name,
               identity->cluster_name, cluster->facts.control);
     cluster_trust_changed(cluster);
-    swim_tick(cluster->swim, clock_ms());
-    cluster_pump(cluster);
+    /* The first word to the others is said by the loop, when our load is known. */
+    event_active(cluster->wake, EV_TIMEOUT, 1);
     return 0;
 }
 

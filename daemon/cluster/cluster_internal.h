@@ -64,6 +64,7 @@ struct cluster {
     struct event *spread;
 
     const struct member_record **list; /* for cluster_nodes() */
+    bool begun; /* the others may hear of us: the loop runs, and our load is known */
     bool pumping, leaving;
     bool stale; /* the file of members */
     int64_t written;

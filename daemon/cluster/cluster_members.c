@@ -185,7 +185,7 @@ void cluster_pump(struct cluster *cluster)
 {
     struct swim_action action;
 
-    if (cluster->pumping)
+    if (!cluster->begun || cluster->pumping)
         return; /* who pumps goes on until nothing is left */
     cluster->pumping = true;
     while (swim_next(cluster->swim, &action))

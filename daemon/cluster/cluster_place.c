@@ -173,7 +173,7 @@ void cluster_tell(struct cluster *cluster)
     facts->pes_free = cluster->load.pes_free;
     facts->queued = cluster->load.queued;
     facts->draining = cluster->load.draining;
-    if (cluster->pumping)
+    if (!cluster->begun || cluster->pumping)
         return; /* the next tick does it */
     swim_set_facts(cluster->swim, facts, clock_ms());
     cluster_pump(cluster);

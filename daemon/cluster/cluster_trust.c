@@ -166,26 +166,43 @@ void cluster_turn_away(struct cluster *cluster, struct known *known)
     links_send(cluster->links, &known->key, known->address, &message);
 }
 
+/* A node takes its own key away when it leaves; any other one is put out. */
+static bool has_left(const struct enrolment *enrolment)
+{
+    return key_equal(&enrolment->revoked_by, &enrolment->key);
+}
+
+static void self_describe(struct cluster *cluster, const struct enrolment *enrolment)
+{
+    const char *name = cluster_identity(cluster)->cluster_name;
+    char by[DESCRIBE_NAME_SIZE];
+
+    if (has_left(enrolment))
+        snprintf(cluster->out, sizeof(cluster->out),
+                 "this node has left cluster %s for good (c4pd join with a new token brings it "
+                 "back)",
+                 name);
+    else
+        snprintf(cluster->out, sizeof(cluster->out),
+                 "this node's key was revoked by node %.80s: it belongs to cluster %s no more "
+                 "(c4pd join with a new token brings it back)",
+                 describe_name(cluster, &enrolment->revoked_by, by), name);
+    log_write(has_left(enrolment) ? LOG_INFO : LOG_ERROR, "cluster", "%s", cluster->out);
+}
+
 /* Our own key: nothing that we say counts any more, so we stop. */
 static void self_cut_off(struct cluster *cluster, const struct enrolment *enrolment)
 {
-    char by[DESCRIBE_NAME_SIZE];
-
     if (cluster->out[0] != '\0' || cluster->leaving)
         return;
-    snprintf(
-        cluster->out, sizeof(cluster->out),
-        "this node's key was revoked by node %.80s: it belongs to cluster %s no more (c4pd join "
-        "with a new token brings it back)",
-        describe_name(cluster, &enrolment->revoked_by, by),
-        cluster_identity(cluster)->cluster_name);
-    log_write(LOG_ERROR, "cluster", "%s", cluster->out);
+    self_describe(cluster, enrolment);
     for (size_t i = 0; i < swim_count(cluster->swim); i++) {
         const struct member_record *member = swim_member(cluster->swim, i);
 
         if (member != cluster_self(cluster) && member->state <= MEMBER_SUSPECT)
             cluster->listener.down(cluster->listener.context, &member->key,
-                                   "this node was put out of the cluster");
+                                   has_left(enrolment) ? "this node has left the cluster"
+                                                       : "this node was put out of the cluster");
     }
     cluster_changed(cluster);
 }
@@ -199,9 +216,13 @@ static void node_cut_off(struct cluster *cluster, const struct enrolment *enrolm
         return;
     known->seen_revoked = true;
     known->since = clock_day_ms();
-    log_write(LOG_WARNING, "cluster", "node %s: its key was revoked by node %s",
-              cluster_name_of(cluster, &enrolment->key),
-              describe_name(cluster, &enrolment->revoked_by, by));
+    if (has_left(enrolment))
+        log_write(LOG_INFO, "cluster", "node %s has left the cluster for good",
+                  cluster_name_of(cluster, &enrolment->key));
+    else
+        log_write(LOG_WARNING, "cluster", "node %s: its key was revoked by node %s",
+                  cluster_name_of(cluster, &enrolment->key),
+                  describe_name(cluster, &enrolment->revoked_by, by));
     if (key_equal(&enrolment->revoked_by, &cluster_identity(cluster)->public_key))
         cluster_turn_away(cluster, known);
     swim_expel(cluster->swim, &enrolment->key, clock_ms());

@@ -116,8 +116,9 @@ static char *list_rebase(const struct place *place, const char *list, size_t len
 
 static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry)
 {
-    /* The first is searched, and what did not come along may still be where it was. */
-    static const char *const names[] = {"PYTHONPATH=", "PWD="};
+    /* The last is one directory; the others are searched, and what did not come along may still be
+     * where it was. */
+    static const char *const names[] = {"PYTHONPATH=", "C4P_SESSION_PATH=", "PWD="};
     const char *text = (const char *)entry->data;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -127,7 +128,7 @@ static int variable_rebase(const struct place *place, ProtobufCBinaryData *entry
         if (entry->len < length || memcmp(text, names[i], length) != 0 ||
             (place->files_only && i > 0))
             continue;
-        list = list_rebase(place, text + length, entry->len - length, i == 0);
+        list = list_rebase(place, text + length, entry->len - length, i < 2);
         if (list == NULL || asprintf(&whole, "%s%s", names[i], list) < 0)
             whole = NULL;
         free(list);

@@ -16,8 +16,9 @@ import time
 from . import launch
 from .errors import Charm4PyError, SessionClosed
 
-_IMMEDIATE = ('segment', 'leave_segment')       # requests whose answer is what the method returns
-_LAST = ('done', 'refused', 'accepted', 'following', 'status')     # kinds of a request's last event
+# Requests whose answer is what the method returns, and kinds of the last event of the others.
+_IMMEDIATE = ('segment', 'leave_segment', 'offer_stale')
+_LAST = ('done', 'refused', 'accepted', 'following', 'status')
 _END_SECONDS = 10.0                     # for a daemon of ours to leave, before it is killed
 
 
@@ -159,6 +160,8 @@ class Plane:
         state, waits_for: of the job, as last heard.
         over: why the session is at its end, a sentence; None while it is not.
         end_reason: why it is over if it ends as it should.
+        host: name of the daemon's host.
+        cluster: whether jobs of the daemon may run on other hosts.
         changed: condition that is notified when one of these, or what was shown, has changed.
     """
 
@@ -175,7 +178,7 @@ class Plane:
         self.over = None
         self.end_reason = 'the session was closed, by a client of it or by charm.exit()'
         self.changed = threading.Condition()
-        self.host = client.host
+        self.host, self.cluster = client.host, client.cluster
         self._client, self._daemon, self._on_end = client, daemon, on_end
         self._printer = Printer()
         self._shown = 0                     # number of the last piece of output that was shown

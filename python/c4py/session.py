@@ -12,12 +12,11 @@ docs/sessions.md explains them.
 """
 
 import atexit
-import json
 import os
 import sys
 import threading
 
-from . import _asyncio, _c4py, _callback, _plane, _prompt, _runtime, chare, classes
+from . import _asyncio, _c4py, _callback, _luggage, _plane, _prompt, _runtime, chare, classes
 from ._plane import deadline_of, remaining
 from .charm import Future, charm
 from .errors import Charm4PyError, NotPublishedError, SessionClosed
@@ -35,7 +34,8 @@ _forked = False         # a client has forked this process
 # ---- connecting ----
 
 def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout=30, python=None,
-            env=None, cwd=None, region_size=0, quiet=False, shared_memory=None):
+            env=None, cwd=None, region_size=0, quiet=False, shared_memory=None, include=(),
+            bundle=True):
     """Make a session, or join one, and become its driver: the calling thread.
 
     Parameters:
@@ -56,6 +56,11 @@ def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout
         shared_memory: whether to exchange messages with the PEs through the memory that they share
             (True), or over ZeroMQ, with a copy of each (False).  None: through memory where that
             can be, which on the daemon's host is always.
+        include: files and directories that PEs on other hosts need besides modules, as paths.
+        bundle: whether files go along to hosts that do not have them, if the daemon belongs to a
+            cluster: all Python files below the directory of this program (of a notebook or a
+            prompt: the current one), and what `include` names.  False: every host has what PEs
+            import at the same place.
 
     Returns a Session, which is a context manager.
 
@@ -64,9 +69,10 @@ def connect(address=None, pes=None, name=None, *, create=True, ttl=None, timeout
     _require_no_session()
     opening = _Opening(address, pes, name, timeout, quiet, shared_memory)
     opening.check(ttl)
+    cwd = os.path.abspath(cwd) if cwd is not None else os.getcwd()
+    luggage = _luggage.find(cwd, include, bundle)
     try:
-        opening.open(create=create, argv=_command(python), env=_environment(env),
-                     cwd=os.path.abspath(cwd) if cwd is not None else os.getcwd(),
+        opening.open(luggage, create=create, argv=_command(python), env=_environment(env), cwd=cwd,
                      region_size=region_size, ttl_ms=int((ttl or 0) * 1000))
         return opening.enter()
     except BaseException:
@@ -94,8 +100,8 @@ def _version():
 
 
 def _command(python):
-    pe = os.path.join(os.path.dirname(os.path.abspath(__file__)), '_session_pe.py')
-    return [os.fspath(python or sys.executable), pe, _version()]
+    # By its name: on another host c4py may be elsewhere.
+    return [os.fspath(python or sys.executable), '-m', 'c4py._session_pe', _version()]
 
 
 def _search_path():
@@ -114,7 +120,7 @@ def _environment(more):
             raise ValueError(f'env={{{name!r}: {value!r}}}: names and values are texts')
         variables[name] = value
     variables['C4P_SESSION'] = '1'
-    variables['C4P_SESSION_PATH'] = json.dumps(_search_path())
+    variables['C4P_SESSION_PATH'] = ':'.join(_search_path())
     return [f'{name}={value}' for name, value in variables.items()]
 
 
@@ -143,7 +149,7 @@ class _Opening:
         if ttl is not None and name is None:
             raise ValueError('ttl is for sessions with a name: others end with their client')
 
-    def open(self, **how):
+    def open(self, luggage, **how):
         """Reach a daemon and have a session there whose PEs are started."""
         self.plane = _plane.Plane(*_plane.reach(self.address, remaining(self.deadline) or 10.0),
                                   self._ended)
@@ -155,7 +161,8 @@ class _Opening:
             self.joined = any(info['session_name'] == self.name for info in self._sessions())
         if self.pes is not None and not self.joined and not self.plane.embedded:
             self._require_pes()
-        self._ask('open', name=self.name, pes=pes or 0, **how)
+        taken = luggage is not None and self._takes_files(luggage)
+        self._ask('open', name=self.name, pes=pes or 0, bundle=taken, **how)
         self._follow()
         self._wait_until_it_runs()
 
@@ -167,11 +174,28 @@ class _Opening:
         return [event['info'] for event in events if event['kind'] == 'job']
 
     def _require_pes(self):
-        """A job waits until a daemon has more PEs; a person does not."""
-        status, = self._ask('status')
-        there = status['status']['pes']
+        """A job waits until there are more PEs; a person does not."""
+        status = self._ask('status')[0]['status']
+        there, where = status['pes'], 'the daemon has {there}'
+        if status['cluster_pes'] > there:
+            there, where = status['cluster_pes'], 'the cluster has {there} on {nodes} nodes'
         if there and self.pes > there:
-            raise Charm4PyError(f'pes={self.pes}: the daemon has {there}')
+            raise Charm4PyError(f'pes={self.pes}: '
+                                + where.format(there=there, nodes=status['nodes']))
+
+    def _takes_files(self, luggage):
+        """Give the daemon the files that PEs on other hosts need: does the session have any?"""
+        plane = self.plane
+        if self.joined or plane.embedded or not plane.cluster:
+            return False
+        try:
+            self._ask('offer', luggage.root, luggage.paths, python=luggage.python)
+        except Charm4PyError:
+            if not self._ask('offer_stale'):
+                raise
+            # Somebody has saved a file in between: once more, as it is now.
+            self._ask('offer', luggage.root, luggage.paths, python=luggage.python)
+        return True
 
     def _follow(self):
         """Receive its output: of one that we join, what comes from now on."""

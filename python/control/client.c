@@ -147,7 +147,9 @@ static PyObject *client_close(PyObject *object, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS;
     bridge_close(self);
     c4p_close(client);
+    c4p_bundle_free(self->bundle);
     Py_END_ALLOW_THREADS;
+    self->bundle = NULL;
     client_leave(self);
     Py_RETURN_NONE;
 }
@@ -171,6 +173,7 @@ static void client_dealloc(PyObject *object)
     if (self->owner == getpid()) {
         bridge_close(self);
         c4p_close(self->client);
+        c4p_bundle_free(self->bundle);
     }
     Py_TYPE(object)->tp_free(object);
 }
@@ -189,6 +192,8 @@ static PyObject *client_next(PyObject *object, PyObject *unused)
     if (client == NULL)
         return NULL;
     rc = c4p_next(client, &event);
+    if (rc == 1 && event.request == self->offer)
+        self->offer = 0;
     if (rc < 0) {
         raise_sentence(errno, "the daemon sends what makes no sense");
     } else if (rc == 0) {
@@ -310,9 +315,21 @@ static PyObject *client_closed(PyObject *object, void *unused)
     return PyBool_FromLong(((Client *)object)->client == NULL);
 }
 
+static PyObject *client_cluster(PyObject *object, void *unused)
+{
+    struct c4p_client *client = client_enter((Client *)object);
+
+    (void)unused;
+    if (client == NULL)
+        return NULL;
+    client_leave((Client *)object);
+    return PyBool_FromLong(c4p_cluster(client));
+}
+
 static PyGetSetDef client_getset[] = {
     {"fd", client_fd, NULL, "Readable when next() should be called; the client's own.", NULL},
     {"host", client_host, NULL, "Name of the daemon's host.", NULL},
+    {"cluster", client_cluster, NULL, "Whether jobs of the daemon may run on other hosts.", NULL},
     {"closed", client_closed, NULL, "True after close().", NULL},
     {NULL, NULL, NULL, NULL, NULL}};
 

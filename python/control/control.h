@@ -21,6 +21,8 @@
 typedef struct {
     PyObject_HEAD struct c4p_client *client; /* NULL: closed */
     struct c4p_bridge *bridge; /* into a session whose segment is not mapped, or NULL */
+    struct c4p_bundle *bundle; /* the files that were offered last, or NULL */
+    int64_t offer;             /* the request that borrows it; 0: it is answered */
     pid_t owner;               /* the process that made it */
     bool busy;                 /* a thread is in one of its functions */
 } Client;

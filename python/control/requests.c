@@ -73,6 +73,85 @@ static int texts_make(struct texts *texts, PyObject *given)
     return rc;
 }
 
+/* ---- files ---- */
+
+/* Gather and read the files. NULL with a sentence. */
+static struct c4p_bundle *bundle_make(const char *root, const char *python,
+                                      const char *const *paths, char sentence[C4P_ERROR_SIZE])
+{
+    struct c4p_bundle *bundle = c4p_bundle_create(root, sentence);
+    int rc = bundle == NULL ? -1 : 0;
+
+    if (rc == 0 && python != NULL)
+        rc = c4p_bundle_add_python(bundle, python, sentence);
+    for (size_t i = 0; rc == 0 && paths[i] != NULL; i++)
+        rc = c4p_bundle_add(bundle, paths[i], sentence);
+    if (rc == 0 && c4p_bundle_seal(bundle, sentence) == 0)
+        return bundle;
+    c4p_bundle_free(bundle);
+    return NULL;
+}
+
+/* The bundle becomes the client's. */
+static PyObject *bundle_offer(Client *self, const char *root, const char *python,
+                              const char *const *paths)
+{
+    struct c4p_client *client = client_enter(self);
+    char sentence[C4P_ERROR_SIZE] = "";
+    struct c4p_bundle *bundle;
+    int64_t request;
+
+    if (client == NULL)
+        return NULL;
+    if (self->offer != 0) {
+        client_leave(self);
+        return PyErr_Format(PyExc_ValueError, "the files that were offered before are under way");
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    bundle = bundle_make(root, python, paths, sentence);
+    Py_END_ALLOW_THREADS;
+    if (bundle == NULL) {
+        client_leave(self);
+        return PyErr_Format(PyExc_ValueError, "the program's files: %s", sentence);
+    }
+    c4p_bundle_free(self->bundle);
+    self->bundle = bundle;
+    request = c4p_offer(client, bundle);
+    self->offer = request > 0 ? request : 0;
+    return answer(self, request);
+}
+
+static PyObject *client_offer(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"root", "paths", "python", NULL};
+    PyObject *root = NULL, *python = NULL, *paths, *given = Py_None, *result = NULL;
+    struct texts texts = {0};
+
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "O&O|$O:offer", keywords, PyUnicode_FSConverter,
+                                    &root, &paths, &given) &&
+        (given == Py_None || PyUnicode_FSConverter(given, &python)) &&
+        texts_make(&texts, paths) == 0)
+        result = bundle_offer((Client *)object, PyBytes_AS_STRING(root),
+                              python != NULL ? PyBytes_AS_STRING(python) : NULL, texts.list);
+    texts_free(&texts);
+    Py_XDECREF(python);
+    Py_XDECREF(root);
+    return result;
+}
+
+static PyObject *client_offer_stale(PyObject *object, PyObject *unused)
+{
+    Client *self = (Client *)object;
+    bool stale;
+
+    (void)unused;
+    if (client_enter(self) == NULL)
+        return NULL;
+    stale = self->bundle != NULL && c4p_bundle_stale(self->bundle);
+    client_leave(self);
+    return PyBool_FromLong(stale);
+}
+
 /* ---- jobs ---- */
 
 /* What submit() and open() are given of a job; the texts live as long as this. */
@@ -137,21 +216,22 @@ static PyObject *client_submit(PyObject *object, PyObject *args, PyObject *kwarg
 
 static PyObject *client_open(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"argv", "env",         "cwd",    "name",     "create",
-                               "pes",  "region_size", "ttl_ms", "priority", NULL};
+    static char *keywords[] = {"argv",        "env",    "cwd",      "name",   "create", "pes",
+                               "region_size", "ttl_ms", "priority", "bundle", NULL};
     Client *self = (Client *)object;
     struct job_arguments given = {0};
     struct c4p_session session = {.create = true};
     unsigned long long ttl_ms = 0;
     struct c4p_client *client;
     PyObject *result = NULL;
-    int create = true;
+    int create = true, bundle = false;
 
-    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OOO&|$zpIKKi:open", keywords, &given.argv,
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OOO&|$zpIKKip:open", keywords, &given.argv,
                                     &given.env, PyUnicode_FSConverter, &given.cwd_bytes,
                                     &session.name, &create, &given.pes, &given.region_size, &ttl_ms,
-                                    &given.priority) &&
+                                    &given.priority, &bundle) &&
         job_arguments_take(&given, &session.job) == 0 && (client = client_enter(self)) != NULL) {
+        session.job.bundle = bundle ? self->bundle : NULL;
         session.create = create;
         session.ttl_ms = ttl_ms;
         result = answer(self, c4p_open(client, &session));
@@ -286,8 +366,15 @@ PyMethodDef request_methods[] = {
      "Submit a job; answered by 'accepted'. argv, env (NAME=VALUE) are lists of texts."},
     {"open", WITH_KEYWORDS(client_open),
      "open($self, argv, env, cwd, *, name=None, create=True, pes=0, region_size=0, ttl_ms=0,\n"
-     "     priority=0)\n--\n\n"
-     "Join a session by its name, or make one; answered by 'accepted'."},
+     "     priority=0, bundle=False)\n--\n\n"
+     "Join a session by its name, or make one; answered by 'accepted'.\n"
+     "bundle: the files that were offered last go along."},
+    {"offer", WITH_KEYWORDS(client_offer),
+     "offer($self, root, paths, *, python=None)\n--\n\n"
+     "Give the daemon files for a job: those at the paths, and the Python files below the\n"
+     "directory `python`, all of them below the root; answered by 'done'."},
+    {"offer_stale", client_offer_stale, METH_NOARGS,
+     "offer_stale($self, /)\n--\n\nIs a file that was offered another one by now?"},
     {"follow", WITH_KEYWORDS(client_follow),
      "follow($self, job, *, start=0, lossless=False, input=False, resume=False)\n--\n\n"
      "Receive a job's events; answered by 'following'."},
