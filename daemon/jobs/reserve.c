@@ -115,6 +115,16 @@ static void reason_too_large(const struct reservation_request *request, const st
                  plural(place->wanted), place->pes, place->on);
 }
 
+/* Nodes that would have room, perhaps, but are out of the question for this job. */
+static void reason_add_unfit(const struct reservation_request *request,
+                             char reason[RESERVE_REASON_SIZE])
+{
+    const size_t length = strlen(reason);
+
+    snprintf(reason + length, RESERVE_REASON_SIZE - length, " (%u cannot run it: %.200s)",
+             (unsigned)request->unfit_count, request->unfit[request->unfit_count - 1].reason);
+}
+
 static void reason_full(const struct place *place, char reason[RESERVE_REASON_SIZE])
 {
     if (place->pes == 1)
@@ -153,6 +163,8 @@ enum queue_room reservation_room(const struct reservation_request *request,
     }
     if (place.wanted > place.pes_free) {
         reason_full(&place, reason);
+        if (!here && request->unfit_count > 0)
+            reason_add_unfit(request, reason);
         return QUEUE_FULL;
     }
     snprintf(reason, RESERVE_REASON_SIZE, "is about to start");

@@ -188,7 +188,7 @@ def test_without_its_files_a_session_waits_and_says_what_a_host_lacks(client, fu
     project.rename(project.parent / "moved")
     full["b"]()
     out, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 1 and f"host b: {project}: No such file" in err, err
+    assert process.returncode == 1 and f"host b: there is no directory {project} there" in err, err
 
 
 def test_a_session_may_have_all_pes_of_the_cluster_and_no_more(client):
