@@ -50,6 +50,7 @@ struct collectives *collectives_create(const struct segment *segment, struct reg
     collectives->pes = segment->geometry.pes;
     collectives->tree_limit = segment->geometry.region_size / TREE_SHARE / nodes->count;
     collectives->unsent_last = &collectives->unsent;
+    collectives->aside_limit = collectives->pes * segment->geometry.region_size;
     collectives->idle_forced = true; /* nothing was reported yet */
     if (tables_create(collectives, nodes) == 0)
         return collectives;
@@ -64,7 +65,8 @@ void collectives_destroy(struct collectives *collectives)
     if (collectives == NULL)
         return;
     multicast_destroy(collectives);
-    gather_destroy(collectives->gather, NULL, NULL);
+    gather_destroy(collectives->gather, aside_forget, collectives);
+    own_destroy(collectives);
     quiet_destroy(collectives->quiet);
     free(collectives->first_pes);
     free(collectives->starved);
@@ -106,22 +108,26 @@ uint32_t collectives_local(const struct collectives *collectives, uint32_t first
 
 /* ---- blocks ---- */
 
+void collectives_envelope_write(const struct collectives *collectives, struct c4p_envelope *block,
+                                const struct c4p_envelope *like, uint64_t size)
+{
+    memcpy((void *)block, (void *)like, C4P_ENVELOPE_SIZE);
+    block->next = block->body = 0;
+    block->body_size = size;
+    block->version = C4P_ENVELOPE_VERSION;
+    block->epoch = collectives->segment->geometry.epoch;
+    atomic_store_explicit(&block->refs, 0, memory_order_relaxed);
+}
+
 uint64_t collectives_block(struct collectives *collectives, const struct c4p_envelope *envelope,
                            uint64_t size)
 {
     const struct segment *segment = collectives->segment;
     uint64_t offset = region_alloc(collectives->region, C4P_ENVELOPE_SIZE + (size_t)size);
-    struct c4p_envelope *block;
 
     if (offset == 0)
         return 0;
-    block = segment_block(segment, offset);
-    memcpy((void *)block, (const void *)envelope, C4P_ENVELOPE_SIZE);
-    block->next = block->body = 0;
-    block->body_size = size;
-    block->version = C4P_ENVELOPE_VERSION;
-    block->epoch = segment->geometry.epoch;
-    atomic_store_explicit(&block->refs, 0, memory_order_relaxed);
+    collectives_envelope_write(collectives, segment_block(segment, offset), envelope, size);
     return offset;
 }
 
@@ -156,21 +162,6 @@ uint64_t collectives_unchain(struct collectives *collectives, uint64_t *chain)
     return offset;
 }
 
-void collectives_route(struct collectives *collectives, uint64_t offset, uint32_t target)
-{
-    uint32_t node = 0; /* where clients are */
-
-    segment_block(collectives->segment, offset)->target = target;
-    if (target < collectives->pes) {
-        node = collectives_node_of(collectives, target);
-        atomic_fetch_add(&collectives->own->sent, 1);
-    }
-    if (node == collectives->self)
-        collectives->host.deliver(collectives->host.context, offset);
-    else
-        collectives->host.send(collectives->host.context, node, STREAM_DIRECT, offset);
-}
-
 /* ---- waiting ---- */
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -203,7 +194,7 @@ void collectives_tick(struct collectives *collectives, int64_t now)
     collectives->wake_at = 0;
     if (collectives->starved_at != 0 && collectives->starved_at <= now) {
         collectives->starved_at = 0;
-        multicast_retry(collectives, now);
+        own_retry(collectives, now);
         for (uint32_t i = 0; i < collectives->nodes; i++) {
             if (!collectives->starved[i])
                 continue;

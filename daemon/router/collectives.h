@@ -73,5 +73,7 @@ enum collectives_answer collectives_take(struct collectives *collectives, uint32
                                          enum collectives_stream stream, uint64_t offset,
                                          const struct c4p_envelope *envelope, int64_t now);
 void collectives_tick(struct collectives *collectives, int64_t now);
+/* Something that comes finds no memory: give back what waits for anything but PEs; then try again. */
+void collectives_make_room(struct collectives *collectives);
 
 #endif

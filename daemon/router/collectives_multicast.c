@@ -275,7 +275,7 @@ static enum collectives_answer origin_take(struct collectives *c, uint64_t offse
 
 /* ---- our own ---- */
 
-static bool own_send(struct collectives *c, uint64_t offset)
+bool multicast_send_own(struct collectives *c, uint64_t offset)
 {
     struct c4p_envelope envelope;
     struct outgoing out;
@@ -291,42 +291,6 @@ static bool own_send(struct collectives *c, uint64_t offset)
     if (out.size == 0 && out.local <= 1)
         return straight_deliver(c, offset, &envelope, &range);
     return multicast_send(c, offset, &envelope, offset, &out);
-}
-
-void multicast_start(struct collectives *c, uint64_t offset, int64_t now)
-{
-    struct collectives_unsent *unsent;
-
-    atomic_fetch_add(&c->own->sent, (uint32_t)block_of(c, offset)->index[1]);
-    if (c->unsent == NULL && own_send(c, offset))
-        return;
-    unsent = calloc(1, sizeof(*unsent));
-    if (unsent == NULL) {
-        collectives_broken(c, offset, "the daemon has no memory left");
-        return;
-    }
-    unsent->offset = offset;
-    *c->unsent_last = unsent;
-    c->unsent_last = &unsent->next;
-    if (c->starved_at == 0)
-        c->starved_at = now + COLLECTIVES_PAUSE;
-    collectives_schedule(c);
-}
-
-void multicast_retry(struct collectives *c, int64_t now)
-{
-    struct collectives_unsent *unsent;
-
-    while ((unsent = c->unsent) != NULL) {
-        if (!own_send(c, unsent->offset)) {
-            c->starved_at = now + COLLECTIVES_PAUSE;
-            return;
-        }
-        c->unsent = unsent->next;
-        if (c->unsent == NULL)
-            c->unsent_last = &c->unsent;
-        free(unsent);
-    }
 }
 
 /* ---- along the tree ---- */
@@ -413,26 +377,42 @@ static enum collectives_answer relay_take(struct collectives *c, uint32_t from, 
     return COLLECTIVES_TAKEN;
 }
 
-/* Our own part of a body: to this node's PEs. The reader that we were is one of them, or goes. */
-static bool body_deliver(struct collectives *c, const struct collectives_body *body)
+/* From aside, if it is there: it was only ours. */
+static bool body_come_back(struct collectives *c, struct collectives_body *body)
 {
-    struct c4p_envelope *holder = block_of(c, body->offset);
+    uint64_t offset = body->place;
+
+    if (!place_is_aside(offset))
+        return true;
+    offset = aside_return(c, offset);
+    if (offset == 0)
+        return false;
+    atomic_store_explicit(&block_of(c, offset)->refs, 1, memory_order_relaxed);
+    body->place = offset;
+    return true;
+}
+
+/* Our own part of a body: to this node's PEs. The reader that we were is one of them, or goes. */
+static bool body_deliver(struct collectives *c, struct collectives_body *body)
+{
     uint32_t first, count;
     struct range range;
     uint64_t chain;
 
     range_read(c, &body->envelope, &range);
     count = collectives_local(c, range.first, range.count, &first);
+    if (!body_come_back(c, body))
+        return false;
     if (count == 0) {
-        if (atomic_fetch_sub(&holder->refs, 1) == 1)
-            c->host.release(c->host.context, body->offset);
+        if (atomic_fetch_sub(&block_of(c, body->place)->refs, 1) == 1)
+            c->host.release(c->host.context, body->place);
         return true;
     }
     chain = collectives_chain(c, &body->envelope, count);
     if (chain == 0)
         return false;
-    atomic_fetch_add(&holder->refs, count - 1);
-    chain_deliver(c, chain, first, body->offset, body->envelope.body_size);
+    atomic_fetch_add(&block_of(c, body->place)->refs, count - 1);
+    chain_deliver(c, chain, first, body->place, body->envelope.body_size);
     return true;
 }
 
@@ -508,18 +488,14 @@ void multicast_destroy(struct collectives *c)
 {
     struct collectives_body *body;
     struct collectives_sent *sent;
-    struct collectives_unsent *unsent;
 
     while ((body = c->bodies) != NULL) {
         c->bodies = body->next;
+        aside_forget(c, body->place);
         free(body);
     }
     while ((sent = c->sent) != NULL) {
         c->sent = sent->next;
         free(sent);
-    }
-    while ((unsent = c->unsent) != NULL) {
-        c->unsent = unsent->next;
-        free(unsent);
     }
 }

@@ -13,21 +13,21 @@
 
 /* A part, or what some have been combined to. */
 struct piece {
-    uint64_t offset;
+    uint64_t place;
     struct c4p_envelope envelope;
     struct c4p_tail tail;
     uint64_t size;               /* of the value, which is in the block ... */
     struct combine_result apart; /* ... or here, if apart.size > 0 */
 };
 
-static uint8_t *body_of(const struct collectives *c, uint64_t offset)
+static uint8_t *body_of(const struct collectives *c, uint64_t place)
 {
-    return c->segment->base + offset + C4P_ENVELOPE_SIZE;
+    return (uint8_t *)(collectives_at(c, place) + 1);
 }
 
 static uint8_t *piece_value(const struct collectives *c, struct piece *piece)
 {
-    return piece->apart.size > 0 ? piece->apart.bytes : body_of(c, piece->offset);
+    return piece->apart.size > 0 ? piece->apart.bytes : body_of(c, piece->place);
 }
 
 static size_t piece_size(const struct piece *piece)
@@ -39,10 +39,14 @@ static size_t piece_size(const struct piece *piece)
 static bool piece_read(const struct collectives *c, const struct gather_part *part,
                        struct piece *piece)
 {
+    const struct c4p_envelope *block = collectives_at(c, part->part);
+    size_t room = place_is_aside(part->part) ? C4P_ENVELOPE_SIZE + block->body_size
+                                             : segment_room(c->segment, part->part);
+
     memset(piece, 0, sizeof(*piece));
-    piece->offset = part->part;
-    if (envelope_check(segment_block(c->segment, part->part), segment_room(c->segment, part->part),
-                       c->segment->geometry.epoch, &piece->envelope) != C4P_ENVELOPE_OK ||
+    piece->place = part->part;
+    if (envelope_check(block, room, c->segment->geometry.epoch, &piece->envelope) !=
+            C4P_ENVELOPE_OK ||
         piece->envelope.body != 0 ||
         !tail_read(body_of(c, part->part), piece->envelope.body_size, c->pes, &piece->tail))
         return false;
@@ -89,7 +93,7 @@ static bool piece_merge(struct collectives *c, struct piece *into, struct piece 
             return false;
     }
     into->tail.count += other->tail.count;
-    c->host.release(c->host.context, other->offset);
+    collectives_drop(c, other->place);
     return true;
 }
 
@@ -110,66 +114,43 @@ static uint32_t pieces_combine(struct collectives *c, struct piece *pieces, uint
 /* ---- passing on ---- */
 
 /*
- * A block that holds `size` bytes, and more behind them: the piece's own if it has the room, which
- * every block has up to the next multiple of 64; else another. 0: no memory, the piece is released.
+ * A block that holds `size` bytes, and more behind them, with the value in it: the piece's own if it
+ * has the room, which every block has up to the next multiple of 64; else another. Its place, or 0:
+ * the job has been ended.
  */
 static uint64_t piece_block(struct collectives *c, struct piece *piece, uint64_t size)
 {
     uint64_t room = (C4P_ENVELOPE_SIZE + piece->envelope.body_size + 63) / 64 * 64;
-    uint64_t offset = piece->offset;
+    uint64_t place = piece->place;
 
     if (C4P_ENVELOPE_SIZE + size > room) {
-        offset = collectives_block(c, &piece->envelope, size);
-        c->host.release(c->host.context, piece->offset);
+        place = collectives_make(c, &piece->envelope, size);
+        collectives_drop(c, piece->place);
     }
-    return offset;
-}
-
-/* Write the envelope of a block that is ours alone now. */
-static void block_write(const struct collectives *c, uint64_t offset,
-                        const struct c4p_envelope *like, uint64_t size)
-{
-    struct c4p_envelope *block = segment_block(c->segment, offset);
-
-    memcpy((void *)block, (const void *)like, C4P_ENVELOPE_SIZE);
-    block->next = block->body = 0;
-    block->body_size = size;
-    block->version = C4P_ENVELOPE_VERSION;
-    block->epoch = c->segment->geometry.epoch;
-    atomic_store_explicit(&block->refs, 0, memory_order_relaxed);
-}
-
-static void no_memory(const struct collectives *c)
-{
-    c->host.broken(c->host.context, "the daemon's part of the job's segment is full, and a result "
-                                    "of a reduction does not fit (--segment-size makes it larger)");
+    if (place == 0)
+        c->host.broken(c->host.context, "more results of reductions are under way than all PEs of "
+                                        "the job may have (--segment-size sets what each may)");
+    else if (piece->apart.size > 0)
+        memcpy(body_of(c, place), piece->apart.bytes, piece->apart.size);
+    return place;
 }
 
 /* To the node above, or to a PE that combines what we could not. */
 static void piece_pass(struct collectives *c, struct piece *piece, enum c4p_kind kind,
-                       uint32_t target)
+                       uint32_t target, int64_t now)
 {
     uint64_t size = piece_size(piece) + C4P_TAIL_SIZE;
-    uint64_t offset = piece_block(c, piece, size);
+    uint64_t place = piece_block(c, piece, size);
     struct c4p_envelope like = piece->envelope;
 
-    if (offset == 0) {
-        no_memory(c);
+    if (place == 0)
         return;
-    }
     like.kind = (uint8_t)kind;
     like.source = C4P_ROUTER | c->self;
-    if (piece->apart.size > 0)
-        memcpy(body_of(c, offset), piece->apart.bytes, piece->apart.size);
-    tail_write(body_of(c, offset), size, &piece->tail);
-    block_write(c, offset, &like, size);
-    if (kind == C4P_NODE_PART) {
-        collectives_route(c, offset, target);
-        return;
-    }
-    segment_block(c->segment, offset)->target = C4P_ROUTER | target;
-    atomic_fetch_add(&c->own->sent, 1);
-    c->host.send(c->host.context, target, STREAM_DIRECT, offset);
+    like.target = target;
+    tail_write(body_of(c, place), size, &piece->tail);
+    collectives_envelope_write(c, collectives_at(c, place), &like, size);
+    own_send(c, place, now);
 }
 
 /* ---- the result ---- */
@@ -205,18 +186,20 @@ static struct c4p_envelope result_envelope(const struct collectives *c, const st
     return like;
 }
 
-static void result_send(struct collectives *c, uint64_t offset, const struct c4p_tail *tail,
+static void result_send(struct collectives *c, uint64_t place, const struct c4p_tail *tail,
                         int64_t now)
 {
-    struct c4p_envelope *block = segment_block(c->segment, offset);
+    struct c4p_envelope *block = collectives_at(c, place);
     bool all = tail->target == TARGET_ALL;
 
     if (!all && tail->target != TARGET_METHOD) {
-        if (tail->owner >= c->pes && (tail->owner & C4P_ENDPOINT_CLASS) != C4P_CLIENT)
-            collectives_broken(c, offset,
-                               "the result of a reduction is for a PE that there is not");
-        else
-            collectives_route(c, offset, tail->owner);
+        block->target = tail->owner;
+        if (tail->owner < c->pes || (tail->owner & C4P_ENDPOINT_CLASS) == C4P_CLIENT) {
+            own_send(c, place, now);
+            return;
+        }
+        collectives_drop(c, place);
+        c->host.broken(c->host.context, "the result of a reduction is for a PE that there is not");
         return;
     }
     block->flags |= C4P_MULTICAST;
@@ -226,9 +209,9 @@ static void result_send(struct collectives *c, uint64_t offset, const struct c4p
         all ? (int32_t)placement_pes((enum placement)tail->placement, tail->total, c->pes)
             : (int32_t)tail->pes;
     if (block->index[1] == 0)
-        c->host.release(c->host.context, offset);
+        collectives_drop(c, place);
     else
-        multicast_start(c, offset, now);
+        own_send(c, place, now);
 }
 
 /* All is combined: the result becomes a message to its target. */
@@ -236,22 +219,18 @@ static void piece_finish(struct collectives *c, struct piece *piece, int64_t now
 {
     static const uint8_t none = 0x01; /* args.md */
     struct c4p_envelope like = result_envelope(c, piece);
-    uint64_t size = piece_size(piece), offset;
+    uint64_t size = piece_size(piece), place;
 
     if (piece->tail.operation == OP_NOP) {
         size = like.args;
         piece->apart.size = size;
         piece->apart.bytes[0] = none;
     }
-    offset = piece_block(c, piece, size);
-    if (offset == 0) {
-        no_memory(c);
+    place = piece_block(c, piece, size);
+    if (place == 0)
         return;
-    }
-    if (piece->apart.size > 0)
-        memcpy(body_of(c, offset), piece->apart.bytes, piece->apart.size);
-    block_write(c, offset, &like, size);
-    result_send(c, offset, &piece->tail, now);
+    collectives_envelope_write(c, collectives_at(c, place), &like, size);
+    result_send(c, place, &piece->tail, now);
 }
 
 /* Has a piece the form in which the target gets it? */
@@ -289,16 +268,23 @@ static void reduction_complete(struct collectives *c, const struct gather_done *
     }
     count = pieces_combine(c, pieces, done->parts_count);
     if (done->root && count == 1 && pieces[0].tail.operation >= OP_GATHER) {
-        c->host.release(c->host.context, pieces[0].offset);
+        collectives_drop(c, pieces[0].place);
     } else if (done->root && count == 1 && piece_is_result(c, &pieces[0])) {
         piece_finish(c, &pieces[0], now);
     } else {
         combiner = tail_combiner(&pieces[0].tail, c->pes);
         for (uint32_t i = 0; i < count; i++)
             piece_pass(c, &pieces[i], done->root ? C4P_NODE_PART : C4P_PARTIAL,
-                       done->root ? combiner : done->parent);
+                       done->root ? combiner : C4P_ROUTER | done->parent, now);
     }
     free(pieces);
+}
+
+static enum collectives_answer part_refuse(struct collectives *c, uint64_t place, const char *what)
+{
+    collectives_drop(c, place);
+    c->host.broken(c->host.context, what);
+    return COLLECTIVES_TAKEN;
 }
 
 enum collectives_answer reduce_take(struct collectives *c, uint32_t from, uint64_t offset,
@@ -306,10 +292,12 @@ enum collectives_answer reduce_take(struct collectives *c, uint32_t from, uint64
 {
     struct gather_done done;
     struct c4p_tail tail;
+    uint64_t place;
 
     if (envelope->body != 0 || !tail_read(body_of(c, offset), envelope->body_size, c->pes, &tail))
         return collectives_broken(c, offset, "a part of a reduction is malformed");
-    switch (gather_add(c->gather, from, envelope->collection, envelope->sequence, &tail, offset,
+    place = collectives_pressed(c) ? aside_put(c, offset) : offset;
+    switch (gather_add(c->gather, from, envelope->collection, envelope->sequence, &tail, place,
                        &done)) {
     case GATHER_HELD:
         break;
@@ -318,9 +306,9 @@ enum collectives_answer reduce_take(struct collectives *c, uint32_t from, uint64
         free(done.parts);
         break;
     case GATHER_NO_MEMORY:
-        return collectives_broken(c, offset, "too many reductions are under way at a time");
+        return part_refuse(c, place, "too many reductions are under way at a time");
     default:
-        return collectives_broken(c, offset, "a part of a reduction is from who cannot have it");
+        return part_refuse(c, place, "a part of a reduction is from who cannot have it");
     }
     atomic_fetch_add(&c->own->processed, 1);
     idle_expect(c, now);

@@ -66,6 +66,17 @@ void gather_destroy(struct gather *gather, void (*drop)(void *context, uint64_t 
     free(gather);
 }
 
+void gather_each(struct gather *gather, void (*visit)(void *context, uint64_t *part), void *context)
+{
+    struct waiting *waiting, *next;
+
+    HASH_ITER(hh, gather->open, waiting, next)
+    {
+        for (uint32_t i = 0; i < waiting->parts_count; i++)
+            visit(context, &waiting->parts[i].part);
+    }
+}
+
 uint32_t gather_open(const struct gather *gather)
 {
     return HASH_COUNT(gather->open);

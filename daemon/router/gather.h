@@ -56,6 +56,10 @@ enum gather_answer gather_add(struct gather *gather, uint32_t from, uint64_t col
                               uint32_t sequence, const struct c4p_tail *tail, uint64_t part,
                               struct gather_done *done);
 
+/* All parts that wait; `visit` may give them other numbers. */
+void gather_each(struct gather *gather, void (*visit)(void *context, uint64_t *part),
+                 void *context);
+
 /* Reductions that wait for parts. */
 uint32_t gather_open(const struct gather *gather);
 

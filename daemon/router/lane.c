@@ -286,7 +286,7 @@ static enum stream_answer on_begin(void *context, const struct c4p_envelope *env
         return STREAM_REFUSE;
     if (route.kind == ROUTE_GONE)
         return STREAM_SKIP;
-    lane->arriving = region_alloc(router->region, C4P_ENVELOPE_SIZE + (size_t)envelope->body_size);
+    lane->arriving = route_alloc(router, C4P_ENVELOPE_SIZE + (size_t)envelope->body_size);
     if (lane->arriving == 0)
         return errno == ENOMEM ? STREAM_LATER : STREAM_REFUSE;
     memcpy((void *)segment_block(&router->segment, lane->arriving), (const void *)envelope,

@@ -202,6 +202,13 @@ static bool goes_elsewhere(const struct router_remotes *remotes,
            remotes->elsewhere.reaches(remotes->elsewhere.context, envelope);
 }
 
+static uint64_t message_alloc(struct router_remotes *remotes, size_t size)
+{
+    if (remotes->elsewhere.alloc != NULL)
+        return remotes->elsewhere.alloc(remotes->elsewhere.context, size);
+    return region_alloc(remotes->region, size);
+}
+
 enum stream_answer router_remotes_begin(struct router_remotes *remotes, uint32_t endpoint,
                                         const struct c4p_envelope *envelope, void **body)
 {
@@ -215,7 +222,7 @@ enum stream_answer router_remotes_begin(struct router_remotes *remotes, uint32_t
     if (target_slot(segment, envelope->target) == segment->geometry.slots &&
         !goes_elsewhere(remotes, envelope))
         return (envelope->target & C4P_ENDPOINT_CLASS) == C4P_CLIENT ? STREAM_SKIP : STREAM_REFUSE;
-    offset = region_alloc(remotes->region, C4P_ENVELOPE_SIZE + (size_t)envelope->body_size);
+    offset = message_alloc(remotes, C4P_ENVELOPE_SIZE + (size_t)envelope->body_size);
     if (offset == 0)
         return errno == ENOMEM ? STREAM_LATER : STREAM_REFUSE;
     memcpy((void *)segment_block(segment, offset), (const void *)envelope, C4P_ENVELOPE_SIZE);

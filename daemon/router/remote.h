@@ -35,6 +35,8 @@ struct router_elsewhere {
     bool (*reaches)(void *context, const struct c4p_envelope *envelope);
     /* Then here it is. */
     void (*send)(void *context, uint64_t offset);
+    /* A block for what comes: as region_alloc(). */
+    uint64_t (*alloc)(void *context, size_t size);
     void *context;
 };
 

@@ -187,7 +187,45 @@ static void elsewhere_send(void *context, uint64_t offset)
     }
 }
 
+static uint64_t elsewhere_alloc(void *context, size_t size)
+{
+    return route_alloc(context, size);
+}
+
 /* ---- from other nodes ---- */
+
+/*
+ * Large ones leave some memory to the small blocks by which they are passed on: else they could wait
+ * for each other for ever.
+ */
+static bool arrival_fits(const struct router *router, size_t size)
+{
+    uint64_t most = region_limit(router->region) - SEGMENT_ROUTER_RESERVE / 2;
+
+    return size <= REGION_MAX_SMALL || region_used(router->region) + size <= most;
+}
+
+static uint64_t arrival_alloc(const struct router *router, size_t size)
+{
+    if (!arrival_fits(router, size) && size <= router->limit + C4P_ENVELOPE_SIZE) {
+        region_reclaim(router->region);
+        errno = ENOMEM;
+        if (!arrival_fits(router, size))
+            return 0;
+    }
+    return region_alloc(router->region, size);
+}
+
+uint64_t route_alloc(struct router *router, size_t size)
+{
+    uint64_t offset = arrival_alloc(router, size);
+
+    if (offset == 0 && errno == ENOMEM) {
+        collectives_make_room(router->collectives);
+        offset = arrival_alloc(router, size);
+    }
+    return offset;
+}
 
 bool route_foreign(struct lane *lane, uint64_t offset, const struct c4p_envelope *envelope)
 {
@@ -269,6 +307,6 @@ int route_open(struct router *router, const struct router_nodes *nodes)
 
     router->collectives = collectives_create(&router->segment, router->region, nodes, &host);
     router->remotes.elsewhere =
-        (struct router_elsewhere){elsewhere_reaches, elsewhere_send, router};
+        (struct router_elsewhere){elsewhere_reaches, elsewhere_send, elsewhere_alloc, router};
     return router->collectives == NULL ? -1 : 0;
 }

@@ -266,6 +266,8 @@ int route_open(struct router *router, const struct router_nodes *nodes);
 void route_close(struct router *router);
 /* Try again what waits for memory behind a message to many. */
 void route_retry(struct router *router);
+/* A block of the router's region for what comes; as region_alloc(). */
+uint64_t route_alloc(struct router *router, size_t size);
 
 /* ---- node.c ---- */
 

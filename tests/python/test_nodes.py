@@ -268,3 +268,70 @@ def main(args):
     exit()
 charm.start(main)
 ''', 5, 5, options=("--env", delays)) == "right\n"
+
+
+@pytest.mark.parametrize("pes, nodes", [(3, 3), (8, 4), (12, 12)])
+def test_parts_of_reductions_that_wait_leave_room_for_what_they_wait_for(spread, pes, nodes):
+    # As much as each PE may have under way, and the last one comes when all others are done.
+    assert spread('''
+SIZE, COUNT = 60000, 7
+class Worker(Chare):
+    def __init__(self):
+        self.others = 0
+    def work(self, workers, targets):
+        self.targets = targets
+        if charm.myPe() < charm.numPes() - 1:
+            self.give()
+        workers[charm.numPes() - 1].done()
+    def done(self):
+        self.others += 1
+        if self.others == charm.numPes():
+            self.give()
+    def give(self):
+        for target in self.targets:
+            self.contribute(numpy.full(SIZE, charm.myPe() + 1.0), Reducer.sum, target)
+def main(args):
+    targets = [Future() for _ in range(COUNT)]
+    workers = Group(Worker)
+    workers.work(workers, targets)
+    n = charm.numPes()
+    print(all((target.get() == n * (n + 1) // 2).all() for target in targets))
+    exit()
+charm.start(main)
+''', pes, nodes, options=("--segment-size", "4M")) == "True\n"
+
+
+@pytest.mark.parametrize("pes, nodes", [(4, 4), (8, 5), (12, 12)])
+def test_results_and_broadcasts_that_fill_the_memory_of_all_nodes_come_through(spread, pes, nodes):
+    # Everybody sends to everybody, straight and along trees, in between come large allreduces.
+    assert spread('''
+SIZES = [1, 60000, 9000, 3000, 30000]
+class Worker(Chare):
+    def __init__(self):
+        self.seen = [0] * charm.numPes()
+        self.sums = 0
+    def work(self, workers, rounds):
+        for i in range(rounds):
+            data = numpy.full(SIZES[(i + charm.myPe()) % 5], float(i))
+            workers.take(charm.myPe(), i, data)
+            self.contribute(numpy.full(SIZES[i % 5], i + 1.0), Reducer.sum, self.thisProxy.total)
+    def take(self, sender, number, data):
+        assert self.seen[sender] == number and (data == number).all()
+        self.seen[sender] += 1
+    def total(self, data):
+        assert (data == charm.numPes() * (self.sums + 1)).all(), (data[0], self.sums)
+        self.sums += 1
+    def told(self):
+        return self.seen + [self.sums]
+def main(args):
+    workers = Group(Worker)
+    for turn in range(4):
+        workers.work(workers, 5)
+        charm.waitQD()
+        for told in workers.told(ret=True).get():
+            assert set(told) == {5}, told
+        workers = Group(Worker)
+    print('all')
+    exit()
+charm.start(main)
+''', pes, nodes, options=("--segment-size", "4M")) == "all\n"
