@@ -3,13 +3,13 @@ node of the cluster that was taken over."""
 
 import json
 import os
-import random
 import struct
 
 import pytest
 from harness import wait_until
 
 CONTROL, DATA = 7227, 7228
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 WAITS = """
     import os, time
@@ -253,7 +253,9 @@ for each in (0, 1, job, BIG):
         for kind in range(12):
             say(peer(body, message(_1=each, _2=1, _3=1, _4=kind)))
 for turn in range(1500):
-    say(peer(45, message(_1=job, _2=1, _3=turn + 1, _4=2, _6=bytes(100000))))
+    say(peer(45, message(_1=job, _2=turn % 5, _4=turn + 1, _5=bytes(100000), _7=1)))
+    say(peer(43, message(_1=job, _2=turn % 4, _3=turn % 4, _6=turn + 1, _8=1, _7=b"killed")))
+    say(peer(42, message(_1=job, _2=1, _3=2, _4=9, _5=1, _6=1, _7=turn)))
 for path in (b"../../../../../../../etc/passwd", b"/etc/passwd", bytes(32), os.urandom(32)):
     say(peer(52, field(1, path.ljust(32, b"\\0"))), peer(52, message(_1=path, _2=BIG)))
     say(peer(50, field(1, path.ljust(32, b"\\0"))), peer(51, message(_1=path, _2=bytes(1000))))
@@ -266,8 +268,8 @@ for turn in range(500):
                          turn, os.urandom(16), bytes(16))
     data.send(header + bytes(turn))
     data.send_multipart([header, bytes(turn), b"more"])
-    data.send_multipart([header, bytes(300000)])
-data.send(bytes(1 << 20))
+    if turn % 50 == 0:  # each of these ends the connection
+        data.send_multipart([header, bytes(300000)])
 control.send(bytes(5 << 20))  # ends the connection
 time.sleep(1)
 context.destroy(500)
@@ -281,7 +283,9 @@ def test_a_node_that_was_taken_over_breaks_nothing_of_the_others(cluster):
     job = a.detach(WAITS, 4)
     a.wait_for(job, "running")
     c.kill_daemon()
-    number = a.jobs()[job].get("number", random.getrandbits(63))
+    number = 0
+    for character in job:  # as proto/control.c has it
+        number = number << 5 | ALPHABET.index(character)
     process, memory, lines = a.daemon_pid, resident(a), a.log().count("\n")
     program = c.write("hostile.py", HOSTILE)
     server = a.run("sh", "-c", "head -1 ~/.local/state/c4p/a/cluster/node.key").stdout.strip()
