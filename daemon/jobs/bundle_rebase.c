@@ -41,6 +41,19 @@ static int bytes_replace(ProtobufCBinaryData *bytes, char *text)
     return 0;
 }
 
+/* A file of the bundle, and no directory: a program may write beside its files. */
+static bool is_file_of(const struct manifest *manifest, const char *below)
+{
+    const C4p__BundleManifest *message = manifest->message;
+    size_t length = strlen(below);
+
+    for (size_t i = 0; i < message->n_files; i++)
+        if (message->files[i]->path.len == length &&
+            memcmp(message->files[i]->path.data, below, length) == 0)
+            return true;
+    return false;
+}
+
 /* `strict`: only what is in the bundle. */
 static int argument_rebase(const struct place *place, ProtobufCBinaryData *argument, bool strict)
 {
@@ -55,8 +68,9 @@ static int argument_rebase(const struct place *place, ProtobufCBinaryData *argum
     if (!path_tidy(place->cwd, text, argument->len, path) ||
         (below = path_below(place->manifest->root, path)) == NULL)
         return 0;
-    if ((strict || !absolute || place->files_only) &&
-        !manifest_has(place->manifest, below, strlen(below)))
+    if (place->files_only && !is_file_of(place->manifest, below))
+        return 0;
+    if ((strict || !absolute) && !manifest_has(place->manifest, below, strlen(below)))
         return 0;
     return bytes_replace(argument, path_move(place, below));
 }

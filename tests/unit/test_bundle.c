@@ -456,6 +456,43 @@ static void check_rebase(struct bundles *bundles, const struct maker *maker, con
     c4p__submit__free_unpacked(submit, NULL);
 }
 
+static void on_the_host_of_the_submission_only_files_of_the_bundle_lead_to_the_copy(void **state)
+{
+    static const char *const words[][2] = {
+        {"/usr/bin/python3", "/usr/bin/python3"}, {"app.py", "/w/app.py"},
+        {"/home/me/app/app.py", "/w/app.py"},     {"/home/me/app/out/new", "/home/me/app/out/new"},
+        {"/home/me/app", "/home/me/app"},         {"new", "new"},
+    };
+    const size_t count = sizeof(words) / sizeof(*words);
+    struct bundles *bundles = maker_open(scratch.path, 1 << 20, 1);
+    C4p__Submit *submit = malloc(sizeof(*submit));
+    struct maker maker;
+
+    (void)state;
+    require(submit != NULL);
+    c4p__submit__init(submit);
+    maker_make(&maker, "/home/me/app", program, COUNT(program));
+    maker_bring(&maker, bundles, program, COUNT(program));
+    submit->argv = calloc(count, sizeof(*submit->argv));
+    submit->env = calloc(1, sizeof(*submit->env));
+    require(submit->argv != NULL && submit->env != NULL);
+    submit->n_argv = count;
+    for (size_t i = 0; i < count; i++)
+        submit->argv[i] = bytes_of(words[i][0]);
+    submit->n_env = 1;
+    submit->env[0] = bytes_of("PWD=/home/me/app");
+    submit->cwd = bytes_of("/home/me/app");
+    assert_int_equal(bundle_rebase_files(bundles, &maker.hash, "/w", submit, error), 0);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(submit->argv[i].len, strlen(words[i][1]));
+        assert_memory_equal(submit->argv[i].data, words[i][1], strlen(words[i][1]));
+    }
+    assert_memory_equal(submit->cwd.data, "/home/me/app", submit->cwd.len);
+    assert_memory_equal(submit->env[0].data, "PWD=/home/me/app", submit->env[0].len);
+    c4p__submit__free_unpacked(submit, NULL);
+    bundles_close(bundles);
+}
+
 static void paths_of_the_command_lead_to_the_copy(void **state)
 {
     static const char *const inside[][2] = {
@@ -516,6 +553,9 @@ int main(void)
             files_are_in_place_only_with_the_same_content_and_not_through_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_large_bundle_is_copied_in_steps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(paths_of_the_command_lead_to_the_copy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            on_the_host_of_the_submission_only_files_of_the_bundle_lead_to_the_copy, set_up,
+            tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
