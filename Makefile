@@ -350,8 +350,8 @@ soak-run: all
 	@echo "$(SOAK_CLIENTS) clients that come and vanish, 120 s:"
 	$(Q)env PYTHONPATH=$(abspath $(OUT))/python C4P_BUILD=$(abspath $(OUT)) \
 		$(PYTHON) tests/python/soak_clients.py 120 $(SOAK_CLIENTS)
-	@echo "Five hosts, cut in two $(SOAK_CUTS) times:"
-	$(Q)$(call pytest,cuts,C4P_CUTS=$(SOAK_CUTS)) -o timeout=3600 tests/cluster/test_partition.py
+	@echo "Five hosts, cut in two $(SOAK_CUTS) times for 30 s:"
+	$(Q)$(call pytest,cuts,C4P_CUTS=$(SOAK_CUTS) C4P_CUT_SECONDS=30) -o timeout=3600 tests/cluster/test_partition.py
 	@echo "The tests again and again, $(SOAK_SECONDS) s:"
 	@round=0; SECONDS=0; until [[ $$SECONDS -ge $(SOAK_SECONDS) ]]; do \
 		round=$$((round + 1)); echo "round $$round"; \

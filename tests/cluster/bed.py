@@ -231,12 +231,14 @@ class Host:
         self.daemon.wait(30)
         self.daemon = None
 
-    def nodes(self):
-        """What `c4pd nodes` shows: name -> state."""
+    def members(self):
+        """What `c4pd nodes` shows: a list of them all."""
         done = self.c4pd("nodes", "--json", check=False)
-        if done.returncode != 0:
-            return {}
-        return {node["name"]: node["state"] for node in json.loads(done.stdout)["nodes"]}
+        return json.loads(done.stdout)["nodes"] if done.returncode == 0 else []
+
+    def nodes(self):
+        """Of these: name -> state."""
+        return {node["name"]: node["state"] for node in self.members()}
 
     def sees(self, states, seconds=30):
         """Wait until these nodes have these states here."""
