@@ -171,7 +171,7 @@ def test_a_home_that_was_stopped_for_a_while_ends_what_its_guests_gave_up(cluste
     assert a.submit(HELLO, 6).stdout == "hello from 6 PEs\n"
 
 
-def test_a_daemon_that_is_killed_among_five_is_known_by_all(make_bed):
+def test_a_daemon_that_is_killed_among_five_is_known_by_all(make_bed, record_property):
     bed = make_bed(5)
     bed.form()
     killed, others = bed.hosts[4], bed.hosts[:4]
@@ -186,7 +186,7 @@ def test_a_daemon_that_is_killed_among_five_is_known_by_all(make_bed):
         return len(took) == len(others)
 
     assert wait_until(known, 30), took
-    print("known after, in seconds:", took)
+    record_property("known after, in seconds", took)
 
 
 SESSION = """
