@@ -1,5 +1,6 @@
 """Nobody gets in who does not belong, who tries brings nothing down, nothing is in the clear."""
 
+import base64
 import hashlib
 import json
 import re
@@ -185,18 +186,29 @@ def test_an_evicted_node_is_shut_out_at_once_and_for_ever(cluster):
     assert a.nodes().get("c") in (None, "revoked")
 
 
-def test_what_passes_between_hosts_cannot_be_read(cluster, tmp_path):
+def test_what_passes_between_hosts_cannot_be_read(make_bed, tmp_path):
+    bed = make_bed(3)
+    a, b, c = bed.hosts
+    bed.form(hosts=[a, b])
     secret = "the quick brown secret jumps over the lazy dog"
+    variable = "walls have ears and so do switches"
+    content = "what a file of the program says is nobody's business"
+    a.write("programs1/helper.py", f"text = {content!r}")
     path = tmp_path / "capture"
-    with cluster.captured(path):
-        done = cluster.hosts[0].submit("""
-            import sys
+    with bed.captured(path):
+        token = a.c4pd("token").stdout.strip()
+        c.c4pd("join", token)
+        c.start_daemon()
+        a.sees({"c": "alive"})
+        done = a.submit("""
+            import os
+            import helper
             from c4py import Chare, Group, charm
 
             class Keeper(Chare):
                 def keep(self, text, many):
                     assert many == text.encode() * 20000
-                    print(text)
+                    print(text, len(os.environ["CONFIDENTIAL"]), len(helper.text))
                     return text
 
             def main(args):
@@ -205,10 +217,13 @@ def test_what_passes_between_hosts_cannot_be_read(cluster, tmp_path):
                 exit()
 
             charm.start(main)
-        """, 6, args=[secret])
-    assert done.stdout.splitlines() == [secret] * 6
+        """, 6, args=[secret], env={"CONFIDENTIAL": variable})
+    assert done.stdout.splitlines() == [f"{secret} {len(variable)} {len(content)}"] * 6
     captured = path.read_bytes()
     assert len(captured) > 2 * len(secret) * 20000, "nothing was captured"
-    for part in (secret, secret[:16], "Keeper", "program.py"):
-        assert part.encode() not in captured
+    for part in (secret, secret[:16], variable[:16], content[:16], token[-60:-20], "CONFIDENTIAL",
+                 "Keeper", "helper", "program.py"):
+        assert part.encode() not in captured, part
+    once = base64.urlsafe_b64decode(token.split("-", 1)[1] + "==")[-36:-4]  # without checksum
+    assert once[:16] not in captured and once[16:] not in captured
     assert subprocess.run(["grep", "-qa", "CURVE", path]).returncode == 0

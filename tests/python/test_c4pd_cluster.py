@@ -22,21 +22,21 @@ class Host:
     def __init__(self, state):
         self.state = state
 
-    def run(self, command, *arguments):
-        """A command of c4pd for this state directory."""
+    def run(self, command, *arguments, input=""):
+        """A command of c4pd for this state directory, with this as its standard input."""
         return subprocess.run(
             [C4PD, command, "--state-dir", self.state, *map(str, arguments)],
-            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            capture_output=True, text=True, timeout=60, input=input)
 
-    def done(self, command, *arguments):
+    def done(self, command, *arguments, input=""):
         """A command that succeeds: what it prints."""
-        done = self.run(command, *arguments)
+        done = self.run(command, *arguments, input=input)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def refused(self, code, command, *arguments):
+    def refused(self, code, command, *arguments, input=""):
         """A command that fails with this code: the sentence."""
-        done = self.run(command, *arguments)
+        done = self.run(command, *arguments, input=input)
         assert done.returncode == code, (done.stdout, done.stderr)
         assert done.stderr.startswith("c4pd: ")
         return done.stderr
@@ -149,7 +149,34 @@ def test_a_key_that_others_can_read_keeps_the_daemon_from_starting(hosts):
     assert "chmod 600" in sentence
 
 
+def test_a_key_that_is_damaged_or_somebody_elses_is_refused_and_not_shown(hosts):
+    host = hosts("a")
+    host.done("init", "--node", "alpha")
+    key = host.state / "cluster" / "node.key"
+    public, secret = key.read_text().split()
+    key.write_text(f"{public}\n{secret[:-5]}00000\n")
+    sentence = host.refused(FAILED, "start", "--listen", "127.0.0.1:0")
+    assert "node.key: damaged" in sentence
+    assert secret[:10] not in sentence and public[:10] not in sentence
+    key.write_text(f"{public}\n{secret}\n")
+    if os.geteuid() == 0:
+        os.chown(key, 65534, -1)
+        sentence = host.refused(FAILED, "start", "--listen", "127.0.0.1:0")
+        assert "node.key: belongs to user 65534" in sentence
+        os.chown(key, 0, -1)
+    (host.state / "cluster").chmod(0o755)
+    assert "mode is 755" in host.refused(FAILED, "start", "--listen", "127.0.0.1:0")
+
+
 # ---- token, join ----
+
+
+def test_a_token_is_read_from_standard_input_where_no_list_of_processes_shows_it(hosts, alpha):
+    beta = hosts("b")
+    assert "no token on standard input" in beta.refused(USAGE, "join", "-", input="")
+    assert "is no token" in beta.refused(USAGE, "join", "-", input="rubbish\n")
+    beta.done("join", "-", "--name", "beta", input=alpha.done("token"))
+    assert ("node", "beta") in alpha.keys
 
 
 def test_a_token_is_all_that_is_printed(alpha):
