@@ -121,6 +121,8 @@ static void on_received(void *context, const struct links_origin *from, const C4
         known->refuses = false;
         cluster_changed(cluster);
     }
+    if (from->role != ROLE_JOINER && cluster_is_twin(cluster, from, message->incarnation))
+        return;
     if (message->version < CLUSTER_MIN_VERSION)
         refusals_add(&cluster->refusals,
                      "a message of node %s: it speaks version %u of the cluster's protocol, this "

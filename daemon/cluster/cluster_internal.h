@@ -24,18 +24,26 @@
 struct known {
     UT_hash_handle hh;
     struct node_key key;
-    int64_t since;       /* time of day of its state */
-    bool seen_revoked;   /* what follows from it was done */
-    bool told;           /* that it is not welcome */
-    bool refuses;        /* our key */
-    int64_t refused_at;  /* when that was logged last; 0: never */
-    unsigned spread;     /* what of it others were told: 1 enrolled, 2 revoked */
-    int64_t close_at;    /* of the link to it; 0: not at all */
-    int64_t synced;      /* when all our keys were sent to it */
-    int64_t differs;     /* since when it knows other keys than we; 0: the same ... */
-    uint64_t difference; /* ... by this difference of the hashes */
+    int64_t since;                 /* time of day of its state */
+    bool seen_revoked;             /* what follows from it was done */
+    bool told;                     /* that it is not welcome */
+    bool refuses;                  /* our key */
+    int64_t refused_at;            /* when that was logged last; 0: never */
+    unsigned spread;               /* what of it others were told: 1 enrolled, 2 revoked */
+    int64_t close_at;              /* of the link to it; 0: not at all */
+    int64_t synced;                /* when all our keys were sent to it */
+    int64_t differs;               /* since when it knows other keys than we; 0: the same ... */
+    uint64_t difference;           /* ... by this difference of the hashes */
+    int64_t twin_first, twin_last; /* when an earlier life of it was heard; 0: never */
+    bool twin;                     /* and what that means was logged */
+    char twin_host[NODE_ADDRESS_MAX + 1];
     char address[NODE_ADDRESS_MAX + 1]; /* where it was last */
 };
+
+/* What a daemon has sent before its end has arrived after this long: what still comes of an earlier
+ * life is of another daemon with the same key. And so long after the last word that is remembered. */
+#define TWIN_MS 4000
+#define TWIN_KEPT_MS 60000
 
 struct cluster {
     struct event_base *base;
@@ -83,6 +91,9 @@ void cluster_changed(struct cluster *cluster);
 /* cluster_members.c */
 void cluster_pump(struct cluster *cluster);
 /* Exchange, Probe ...: what is swim.h's. */
+/* Does a message come from a second daemon with the key of this node? The newer one is the node. */
+bool cluster_is_twin(struct cluster *cluster, const struct links_origin *from,
+                     uint64_t incarnation);
 void cluster_hear(struct cluster *cluster, const struct node_key *from, const C4p__Peer *message);
 /* A packed Exchange from the disk. */
 void cluster_remember(struct cluster *cluster, const void *data, size_t size);

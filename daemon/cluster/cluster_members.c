@@ -232,6 +232,33 @@ static void swim_hear(struct cluster *cluster, const struct node_key *from,
     cluster_pump(cluster);
 }
 
+bool cluster_is_twin(struct cluster *cluster, const struct links_origin *from, uint64_t incarnation)
+{
+    const struct member_record *member = cluster_find(cluster, &from->key);
+    struct known *known = known_find(cluster, &from->key);
+    const int64_t now = clock_ms();
+
+    if (member == NULL || known == NULL || incarnation >= member->incarnation)
+        return false;
+    if (known->twin_last == 0 || now - known->twin_last > TWIN_KEPT_MS) {
+        known->twin_first = now;
+        known->twin = false;
+    }
+    known->twin_last = now;
+    if (now - known->twin_first < TWIN_MS)
+        return false;
+    if (!known->twin) {
+        known->twin = true;
+        snprintf(known->twin_host, sizeof(known->twin_host), "%s", from->address);
+        log_write(LOG_ERROR, "cluster",
+                  "two daemons run with the key of node %s, the newer one at %s, the other on host "
+                  "%s: was its state directory copied?",
+                  cluster_name_of(cluster, &from->key), known->address, known->twin_host);
+        cluster_changed(cluster);
+    }
+    return true;
+}
+
 void cluster_hear(struct cluster *cluster, const struct node_key *from, const C4p__Peer *peer)
 {
     struct swim_message message = {.incarnation = peer->incarnation};

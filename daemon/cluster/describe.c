@@ -8,6 +8,7 @@
 
 #include "daemon/cluster/cluster_internal.h"
 #include "daemon/cluster/record.h"
+#include "proto/clock.h"
 
 /* Of two that have the same name: who was enrolled first keeps it, unless it was revoked. */
 static bool claim_is_better(const struct enrolment *one, const struct enrolment *other)
@@ -197,6 +198,20 @@ static size_t troubles_of_names(struct cluster *cluster, size_t used, size_t lim
     return used;
 }
 
+static size_t troubles_of_twins(struct cluster *cluster, size_t used, size_t limit)
+{
+    const struct known *known;
+
+    for (known = cluster->known; known != NULL && used < limit; known = known->hh.next)
+        if (known->twin && !known->seen_revoked && clock_ms() - known->twin_last <= TWIN_KEPT_MS)
+            snprintf(cluster->troubles[used++], CLUSTER_TROUBLE_SIZE,
+                     "two daemons run with the key of node %.40s, at %.40s and on host %.40s (stop "
+                     "the one with the copied state directory; c4pd leave --now and c4pd join "
+                     "there give it a key of its own)",
+                     cluster_name_of(cluster, &known->key), known->address, known->twin_host);
+    return used;
+}
+
 size_t cluster_troubles(struct cluster *cluster, const char **sentences, size_t limit)
 {
     size_t used = 0;
@@ -208,6 +223,7 @@ size_t cluster_troubles(struct cluster *cluster, const char **sentences, size_t 
     else if (limit > 0)
         used += trouble_of_refusals(cluster, cluster->troubles[used]);
     used = troubles_of_names(cluster, used, limit);
+    used = troubles_of_twins(cluster, used, limit);
     for (size_t i = 0; i < used; i++)
         sentences[i] = cluster->troubles[i];
     return used;

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -157,3 +158,25 @@ def test_who_speaks_another_protocol_gets_nothing_and_is_in_the_log(cluster):
                 pass
     assert wait_until(lambda: f"refused {own[0]}:{own[1]}" in cluster[0].log, SECONDS)
     cluster[0].sees(a="alive", b="alive", c="alive")
+
+
+def test_a_state_directory_that_was_copied_and_is_used_twice_is_noticed(cluster):
+    a, b, c = cluster
+    copy = Node.__new__(Node)
+    copy.name, copy.state = "b", b.state.with_name("copy")
+    shutil.copytree(b.state, copy.state, ignore=shutil.ignore_patterns(
+        "attach", "c4pd.pid", "control", "instance", "lock"))
+    try:
+        copy.start()
+        for node in (a, c):
+            assert wait_until(lambda: node.status["troubles"], SECONDS), node.log
+            trouble, = node.status["troubles"]
+            assert trouble.startswith("two daemons run with the key of node b, at tcp://127.0.0.1:")
+            assert "c4pd leave --now" in trouble
+            assert node.log.count("two daemons run with the key of node b") == 1
+    finally:
+        copy.run("stop", "--now")
+    b.done("stop")
+    b.start()
+    for node in cluster:
+        node.sees(a="alive", b="alive", c="alive")
