@@ -236,7 +236,8 @@ for turn in range(1000):
     say(os.urandom(turn))
 say(bytes(2 << 20), bytes([0xff]) * (1 << 20), b"", field(10, b"") * 100000)
 member = message(_1=os.urandom(32), _2=BIG, _3=BIG, _4=77, _6=message(_1=b"x" * 5000))
-say(peer(14, field(2, member) * 100), peer(14, field(2, b"") * 300000), peer(14, field(3, b"") * 300000))
+say(peer(14, field(2, member) * 100))
+say(peer(14, field(2, b"") * 300000), peer(14, field(3, b"") * 300000))
 for version in range(300):
     say(peer(10, b"", version=0), peer(version, os.urandom(30)))
 for turn in range(1000):
@@ -244,7 +245,8 @@ for turn in range(1000):
 say(peer(20, message(_1=os.urandom(32), _2=b"z", _3=1, _4=1)))
 say(peer(21, message(_2=os.urandom(16), _3=b"z", _6=1)))
 for each in (0, 1, job, BIG):
-    say(peer(30, message(_1=each, _2=1, _3=2 ** 32 - 1, _4=2 ** 32 - 1)), peer(32, message(_1=each)))
+    say(peer(30, message(_1=each, _2=1, _3=2 ** 32 - 1, _4=2 ** 32 - 1)))
+    say(peer(32, message(_1=each)))
     node = message(_1=public, _2=b"x" * 10000, _3=b"ipc:///etc/passwd", _4=0, _5=2 ** 32 - 1)
     say(peer(40, message(_1=each, _2=BIG) + field(3, 2 ** 32 - 1) * 3 + field(4, node) * 1000))
     for body in range(40, 48):
@@ -264,8 +266,8 @@ for path in (b"../../../../../../../etc/passwd", b"/etc/passwd", bytes(32), os.u
 data = connect(zmq.PUSH, 7228)
 for turn in range(500):
     data.send(os.urandom(turn))
-    header = struct.pack("<BBBBIQIIQ16s16s", 1, turn % 5, turn % 3, 0, turn, job, turn % 3, turn % 2,
-                         turn, os.urandom(16), bytes(16))
+    header = struct.pack("<BBBBIQIIQ16s16s", 1, turn % 5, turn % 3, 0, turn, job,
+                         turn % 3, turn % 2, turn, os.urandom(16), bytes(16))
     data.send(header + bytes(turn))
     data.send_multipart([header, bytes(turn), b"more"])
     if turn % 50 == 0:  # each of these ends the connection

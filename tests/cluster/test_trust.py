@@ -121,7 +121,7 @@ def test_who_only_tries_the_data_port_is_logged_too(make_bed):
 
 
 def believe(host, others):
-    """Write into what `host` keeps of its cluster that these hosts belong to it, and where they are."""
+    """Write into what `host` keeps that these hosts belong to its cluster, and where they are."""
     directory = host.disk / "user/.local/state/c4p" / host.name / "cluster"
     theirs = others[0].disk / "user/.local/state/c4p" / others[0].name / "cluster"
     lines = (directory / "enrolled").read_text().splitlines()[:-1]
@@ -165,6 +165,9 @@ def test_tokens_expire_are_used_up_and_can_be_withdrawn(make_bed):
     assert wait_until(lambda: not tokens(a), 10)
     done = c.c4pd("join", short, check=False)
     assert done.returncode != 0 and "token" in done.stderr
+    for number in range(25):
+        c.c4pd("join", short, "--name", f"n{number}", check=False)
+    assert 0 < a.log().count("refused node") < 15, "who holds an old token does not fill the log"
     twice = a.c4pd("token", "--uses", 2).stdout.strip()
     c.c4pd("join", twice)
     d.c4pd("join", twice)
