@@ -280,10 +280,15 @@ print("through")
 
 
 @pytest.mark.timeout(150)
-def test_a_node_that_was_taken_over_breaks_nothing_of_the_others(cluster):
-    a, b, c = cluster.hosts
-    job = a.detach(WAITS, 4)
+def test_a_node_that_was_taken_over_breaks_nothing_of_the_others(make_bed):
+    bed = make_bed(3)
+    a, b, c = bed.hosts
+    bed.form(hosts=[a, b])
+    job = a.detach(WAITS, 4)  # before there is a c, which is to have no part in it
     a.wait_for(job, "running")
+    c.c4pd("join", a.c4pd("token").stdout.strip())
+    c.start_daemon()
+    a.sees({"c": "alive"})
     c.kill_daemon()
     number = 0
     for character in job:  # as proto/control.c has it
