@@ -37,6 +37,7 @@ struct job {
     bool finished;    /* whoever does not keep up is not waited for */
     bool over, ended; /* no PE is left; the listener has been told */
     bool pumping, pump_again;
+    bool held; /* the followers did not keep up when they were last asked */
     char *text; /* of C4P_EXIT */
     size_t text_size;
 };
@@ -158,9 +159,14 @@ static bool crews_quiet(const struct job *job)
     return true;
 }
 
-static bool followers_keep_up(const struct job *job)
+static bool followers_keep_up(struct job *job)
 {
-    return job->finished || job->listener.keeps_up(job->listener.context, job->id);
+    const bool held = job->held;
+
+    job->held = !job->finished && !job->listener.keeps_up(job->listener.context, job->id);
+    if (held && !job->held)
+        output_resume(job->output, clock_ms());
+    return !job->held;
 }
 
 static void job_tell_ended(struct job *job)

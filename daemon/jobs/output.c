@@ -324,6 +324,12 @@ bool output_next(struct output *output, int64_t now, struct output_piece *piece)
     return false;
 }
 
+void output_resume(struct output *output, int64_t now)
+{
+    for (uint32_t index = 0; index < 2 * output->pes; index++)
+        output->streams[index].since = now;
+}
+
 static int64_t earlier(int64_t deadline, int64_t at)
 {
     return deadline < 0 || at < deadline ? at : deadline;

@@ -62,6 +62,8 @@ void output_settle_all(struct output *output);
 
 /* The next piece; false if there is none now. */
 bool output_next(struct output *output, int64_t now, struct output_piece *piece);
+/* Nobody took pieces for a while, and so nothing was read: what stands still does so from now on. */
+void output_resume(struct output *output, int64_t now);
 /* When output_next() may have one though nothing was read; -1: never. */
 int64_t output_deadline(const struct output *output);
 

@@ -68,6 +68,22 @@ static void the_streams_take_turns(void **state)
     output_destroy(output);
 }
 
+static void a_line_is_not_taken_for_a_prompt_because_nobody_took_pieces(void **state)
+{
+    struct output *output = output_create(2);
+
+    (void)state;
+    feed(output, 0, OUTPUT_STDOUT, "a line of wh", 0);
+    feed(output, 1, OUTPUT_STDOUT, "another\n", 0);
+    output_resume(output, 5000);
+    assert_piece(output, 5000, 1, OUTPUT_STDOUT, "another\n");
+    assert_nothing(output, 5000);
+    assert_int_equal(output_deadline(output), 5000 + OUTPUT_PROMPT_MS);
+    feed(output, 0, OUTPUT_STDOUT, "ich the rest is in the pipe\n", 5010);
+    assert_piece(output, 5010, 0, OUTPUT_STDOUT, "a line of which the rest is in the pipe\n");
+    output_destroy(output);
+}
+
 static void a_prompt_of_pe_0_is_shown_when_it_has_been_still(void **state)
 {
     struct output *output = output_create(2);
@@ -416,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_come_out_whole),
         cmocka_unit_test(the_streams_take_turns),
+        cmocka_unit_test(a_line_is_not_taken_for_a_prompt_because_nobody_took_pieces),
         cmocka_unit_test(a_prompt_of_pe_0_is_shown_when_it_has_been_still),
         cmocka_unit_test(an_unfinished_line_of_another_pe_waits_for_its_end),
         cmocka_unit_test(the_pieces_of_a_long_line_have_nobody_elses_between),
