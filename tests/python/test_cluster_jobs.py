@@ -1,5 +1,6 @@
 """Jobs whose PEs are on several nodes: real daemons of one cluster on this host."""
 
+import json
 import os
 import pathlib
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import pytest
 from harness import C4PY, wait_until
 from test_cluster_reserve import SECONDS, cluster  # noqa: F401
+
+pytest_plugins = ["sessions"]
 
 # Each PE leaves its number and process, says a few words, and stays.
 STAY = """
@@ -114,6 +117,30 @@ def test_a_cancel_ends_the_pes_of_every_node(cluster, tmp_path):  # noqa: F811
     alpha.knows("alpha", "beta", "gamma")
 
 
+def test_a_cancel_ends_pes_that_ignore_it_on_every_node(cluster, tmp_path):  # noqa: F811
+    alpha, beta = cluster(1, 2)
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + STAY
+    id = alpha.submit(deaf, 3, tmp_path / "mark")
+    pids = processes(tmp_path / "mark", 3)
+    subprocess.run([C4PY, "cancel", "--state-dir", alpha.state, id], check=True)
+    alpha.wait_for(id, "cancelled")
+    assert wait_until(lambda: all(map(gone, pids)), SECONDS)
+    for node in (alpha, beta):
+        node.knows("alpha", "beta")
+        assert json.loads(node.done("jobs", "--json")) == []
+
+
+def test_a_corrupt_segment_of_another_node_ends_the_job_with_that_host(
+        cluster, fake_pe):  # noqa: F811
+    alpha, _ = cluster(1, 2)
+    done = subprocess.run(
+        [C4PY, "submit", "--state-dir", alpha.state, "-n", "3", fake_pe, "garbage", "3"],
+        capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    assert done.returncode not in (0, None)
+    assert "host beta: the job's shared segment is corrupt" in done.stderr, done.stderr
+    alpha.knows("alpha", "beta")
+
+
 def test_a_time_limit_holds_on_every_node(cluster, tmp_path):  # noqa: F811
     alpha, _ = cluster(1, 1)
     done = runs_over(alpha, STAY, 2, tmp_path / "mark", options=("--time-limit", "3s"))
@@ -188,3 +215,85 @@ for number in range(20000):
     for pe in range(3):
         mine = [line for line in done.stdout.splitlines() if line.startswith(f"{pe} ")]
         assert mine == [f"{pe} {number} {'x' * 70}" for number in range(20000)]
+
+
+# ---- sessions ----
+
+SESSION = """
+import os, sys
+import c4py
+from c4py import Chare, Reducer, charm, coro
+
+class Worker(Chare):
+    def __init__(self):
+        self.seen = 0
+    def host(self):
+        return charm.myHost()
+    def add(self, a, b):
+        return a + b
+    def sum(self, target):
+        self.reduce(target, charm.myPe(), Reducer.sum)
+    def pass_on(self, hops):
+        self.seen += 1
+        if hops > 0:
+            self.thisProxy[(charm.myPe() + 1) % charm.numPes()].pass_on(hops - 1)
+    def count(self, target):
+        self.reduce(target, self.seen, Reducer.sum)
+    @coro
+    def stay(self):
+        charm.createFuture().get()
+
+session = c4py.connect(sys.argv[1], pes=4, quiet=True)
+workers = session.Group(Worker)
+hosts = workers.host(ret=True).get()
+assert len(set(hosts[:2])) == len(set(hosts[2:])) == 1 and hosts[0] != hosts[3], hosts
+"""
+
+
+def test_a_session_over_two_nodes_calls_reduces_and_waits_for_quiescence(
+        cluster, run_client):  # noqa: F811
+    alpha, beta = cluster(2, 2)
+    run_client(SESSION + """
+calls = [workers[i % 4].add(i, 1, ret=True) for i in range(200)]
+assert [call.get() for call in calls] == [i + 1 for i in range(200)]
+total = session.Future()
+workers.sum(total)
+assert total.get() == 6
+for start in range(4):
+    workers[start].pass_on(99)
+session.wait_quiescence(timeout=60)
+count = session.Future()
+workers.count(count)
+assert count.get() == 400
+session.close()
+try:
+    c4py.connect(sys.argv[1], pes=5, quiet=True)
+except c4py.Charm4PyError as error:
+    assert 'pes=5: the cluster has 4 on 2 nodes' in str(error), error
+else:
+    raise AssertionError
+""", alpha.state)
+    for node in (alpha, beta):
+        node.knows("alpha", "beta")
+
+
+def test_a_session_whose_other_node_dies_tells_its_client_which(
+        cluster, start_client):  # noqa: F811
+    alpha, beta = cluster(2, 2)
+    client = start_client(SESSION + """
+futures = [workers[i % 4].stay(ret=True) for i in range(8)]
+print('waiting', flush=True)
+for future in futures:
+    try:
+        future.get()
+    except c4py.SessionClosed as error:
+        assert 'node beta was lost while it ran PEs 2-3' in str(error), error
+    else:
+        raise AssertionError
+assert session.closed
+session.close()
+""", alpha.state)
+    assert client.says("waiting", SECONDS)
+    os.kill(beta.pid, signal.SIGKILL)
+    client.succeeds()
+    alpha.knows("alpha")
