@@ -37,7 +37,7 @@ struct job {
     bool finished;    /* whoever does not keep up is not waited for */
     bool over, ended; /* no PE is left; the listener has been told */
     bool pumping, pump_again;
-    bool held; /* the followers did not keep up when they were last asked */
+    bool held;  /* the followers did not keep up when they were last asked */
     char *text; /* of C4P_EXIT */
     size_t text_size;
 };
