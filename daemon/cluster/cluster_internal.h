@@ -75,6 +75,7 @@ struct cluster {
     bool begun; /* the others may hear of us: the loop runs, and our load is known */
     bool pumping, leaving;
     bool stale; /* the file of members */
+    bool moved; /* ... in an address: who is killed now has to find the others again */
     int64_t written;
     char out[CLUSTER_TROUBLE_SIZE]; /* why we belong to it no more; empty: we do */
     char troubles[CLUSTER_TROUBLES][CLUSTER_TROUBLE_SIZE];

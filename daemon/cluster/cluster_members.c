@@ -159,8 +159,10 @@ static void on_changed(struct cluster *cluster, const struct swim_action *action
     if (known != NULL) {
         if (action->is_new || action->before != now.state)
             known->since = clock_day_ms();
-        if (now.has_facts)
+        if (now.has_facts && strcmp(known->address, now.facts.control) != 0) {
             memcpy(known->address, now.facts.control, sizeof(known->address));
+            cluster->moved = true;
+        }
     }
     cluster->stale = true;
     log_change(cluster, action, &now);
@@ -202,6 +204,8 @@ void cluster_pump(struct cluster *cluster)
             break;
         }
     cluster->pumping = false;
+    if (cluster->moved)
+        cluster_write_members(cluster);
 }
 
 /* ---- in ---- */

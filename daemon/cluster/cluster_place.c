@@ -207,7 +207,7 @@ void cluster_write_members(struct cluster *cluster)
     uint8_t *bytes = NULL;
     size_t size = 0;
 
-    cluster->stale = false;
+    cluster->stale = cluster->moved = false;
     cluster->written = clock_ms();
     for (size_t i = 0; records != NULL && i < count; i++) {
         const struct member_record *member = swim_member(cluster->swim, i);
