@@ -340,6 +340,12 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
+    if (letters_in_vain(&guest->letters)) {
+        log_write(LOG_INFO, guest->subject, "its guests end: its home %s: " LETTERS_SILENCE,
+                  guest->nodes[0].name);
+        guest_end(guest);
+        return;
+    }
     letters_tick(&guest->letters, clock_ms());
     timer_set(guest);
 }

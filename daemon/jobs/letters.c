@@ -92,6 +92,7 @@ int letters_write(struct letters *letters, C4p__Peer *message, uint64_t *number,
 bool letters_take(struct letters *letters, uint64_t number, int64_t now)
 {
     letters->ask_at = now + LETTERS_ASK_MS;
+    letters->asked = 0;
     letters->owes = true;
     if (number != letters->read + 1)
         return false;
@@ -111,6 +112,7 @@ void letters_acknowledged(struct letters *letters, const C4p__GuestAck *ack, int
     bool moved = false;
 
     letters->ask_at = now + LETTERS_ASK_MS;
+    letters->asked = 0;
     letters->owes = letters->owes || ack->answer;
     DL_FOREACH_SAFE(letters->kept, letter, next)
     {
@@ -167,6 +169,7 @@ int64_t letters_tick(struct letters *letters, int64_t now)
     }
     if (now >= letters->ask_at) {
         letters->ask_at = now + LETTERS_ASK_MS;
+        letters->asked++;
         ack_send(letters, true);
     }
     letters_settle(letters);

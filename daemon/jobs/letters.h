@@ -5,7 +5,8 @@
  * GuestInput one way, Report and GuestOutput the other), keeps them until GuestAck says that they
  * have come, and sends them again when that takes too long; who reads takes the next number only.
  * When nothing came for a while the other one is asked for a GuestAck: then what was lost is seen, and
- * who knows nothing of this guest (any more) says so. A node that is lost is told by membership.
+ * who knows nothing of this guest (any more) says so. A node that is lost is told by membership; one
+ * that others still reach, but not we, is known by its silence (letters_in_vain).
  *
  * Pure but for `send`: no clock, no timers. Memory is bounded by what is written: output by its
  * window, the rest by what can happen to a PE.
@@ -27,6 +28,10 @@
 #define LETTERS_RESEND_MAX_MS 4000
 /* Nothing came for so long: ask. */
 #define LETTERS_ASK_MS 3000
+/* So many questions without any answer: it is of no use to go on. They are counted, not the time: who
+ * was stopped itself has asked once. */
+#define LETTERS_QUESTIONS 7
+#define LETTERS_SILENCE "it does not answer, though others reach it"
 /* Letters that are under way at a time: a link drops what is too much for it. */
 #define LETTERS_UNDER_WAY 256
 /* Letters of output that wait to be acknowledged: then no more is read. */
@@ -52,6 +57,7 @@ struct letters {
     int64_t resend_at;                    /* -1: nothing is kept */
     int64_t ask_at;
     uint32_t patience; /* until the next time, in ms */
+    uint32_t asked;    /* questions since something came */
     bool owes;         /* an acknowledgement */
 };
 
@@ -74,5 +80,10 @@ void letters_settle(struct letters *letters);
 /* Send again, ask. The time to call it again. */
 int64_t letters_tick(struct letters *letters, int64_t now);
 int64_t letters_wake_at(const struct letters *letters);
+/* Was there no answer for too long? */
+static inline bool letters_in_vain(const struct letters *letters)
+{
+    return letters->asked > LETTERS_QUESTIONS;
+}
 
 #endif

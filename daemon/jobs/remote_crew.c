@@ -480,7 +480,11 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (remote->state == REMOTE_PREPARING)
         prepare_tick(remote, now);
-    else if (remote->state == REMOTE_READY || remote->state == REMOTE_LAUNCHED)
+    else if (remote->state != REMOTE_READY && remote->state != REMOTE_LAUNCHED)
+        return;
+    else if (letters_in_vain(&remote->letters))
+        remote->crew.operations->node_down(&remote->crew, LETTERS_SILENCE);
+    else
         timer_set(remote, letters_tick(&remote->letters, now));
 }
 

@@ -189,3 +189,35 @@ def test_data_connections_that_break_end_a_job_with_a_reason_or_not_at_all(make_
     for host in bed.hosts:
         host.sees({"a": "alive", "b": "alive"})
         assert host.submit(TRAFFIC, 4, args=[end]).stdout.endswith(" turns\n")
+
+
+@pytest.mark.timeout(180)
+def test_two_hosts_that_only_others_reach_have_no_job_together_for_long(make_bed):
+    """Membership calls all alive, since the third reaches both: the job ends by their silence."""
+    bed = make_bed(3)
+    bed.form()
+    a, b, _ = bed.hosts
+    following = a.start("c4py", "submit", "-n", 6, a.program("""
+        from c4py import Chare, Group, charm
+
+        class Worker(Chare):
+            def here(self):
+                return charm.myPe()
+
+        def main(args):
+            workers = Group(Worker)
+            while True:
+                assert workers.here(ret=True).get() == list(range(charm.numPes()))
+                print("round", flush=True)
+                charm.sleep(0.05)
+
+        charm.start(main)
+    """))
+    assert following.stdout.readline() == "round\n"
+    bed.cut([0], [1])
+    _, err = following.communicate(timeout=120)
+    assert following.returncode == 1
+    assert "node b was lost" in err and "does not answer" in err, err
+    bed.heal()
+    for host in bed.hosts:
+        host.sees({"a": "alive", "b": "alive", "c": "alive"}, 60)
