@@ -287,7 +287,7 @@ chosen = $(if $(findstring .py,$(T)),'$(T)',$(if $(T),-k '$(T)') $(1))
 # Nothing to run is right when a pattern was given: it may be meant for other tests.
 narrowed = || { code=$$?; [[ "$(T)" && $$code -eq 5 ]]; }
 
-.PHONY: test-unit test-sim test-python test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run \
+.PHONY: test-unit test-sim test-python test-nodes test-cluster test-smoke fuzz-c fuzz-python bench-run soak-run \
 	random-run sim-run
 test-unit: $(UNIT_BIN)
 	@mkdir -p $(RESULTS)
@@ -306,6 +306,15 @@ test-python: all
 	@echo "Python tests:"
 	$(Q)$(if $(wildcard tests/python/test_*.py),$(call pytest,python) $(call chosen,tests/python) \
 		$(narrowed))
+
+# What the model promises, once more with the PEs on three nodes: all of it is in `make random`.
+CORE_TESTS := $(addprefix tests/python/test_,model_calls.py model_collections.py model_futures.py \
+	model_order.py model_quiescence.py model_reductions.py runtime_objects.py runtime_quiescence.py \
+	runtime_reductions.py runtime_sending.py order.py)
+test-nodes: all
+	@echo "Python tests of the model, on three nodes:"
+	$(Q)$(call pytest,nodes,C4P_NODES=3) $(CORE_TESTS) $(T:%=-k '$(notdir $(lastword $(subst ::, ,$(T))))') \
+		$(narrowed)
 
 # Several hosts, made of namespaces: skipped where that is not possible.
 test-cluster: all
@@ -369,7 +378,8 @@ sim-run: $(SIM_BIN)
 # All that `make test` runs a part of.
 FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
 NODES_TESTS := $(wildcard tests/python/test_model_*.py tests/python/test_runtime_*.py) \
-	$(addprefix tests/python/test_,random_programs.py nodes.py arrays.py order.py completion.py memory.py)
+	$(addprefix tests/python/test_,random_programs.py nodes.py arrays.py order.py completion.py memory.py \
+	faults.py run.py run_ends.py)
 FULL_TESTS := $(addprefix tests/python/test_,random_programs.py faults.py run_ends.py service_kills.py)
 random-run: all
 	@echo "Random programs and faults:"
@@ -452,7 +462,7 @@ demo: ## From nothing to a first run: deps, all, and words counted by chares on 
 		'  all tests:          make test        everything else: make help'
 
 # Every step runs, whatever became of the one before.
-TEST_STEPS := test-unit test-sim test-python test-cluster fuzz asan tsan
+TEST_STEPS := test-unit test-sim test-python test-nodes test-cluster fuzz asan tsan
 test: ## All tests, with a summary; T=pattern narrows
 	+@$(run) deps-test
 	+@$(run) all

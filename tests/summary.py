@@ -16,7 +16,7 @@ import xml.etree.ElementTree as xml
 def read_junit(path):
     """pytest's results in the form of the .json ones."""
     name = os.path.splitext(os.path.basename(path))[0]
-    target = {"python": "test-python"}.get(name, name.partition("-")[0])
+    target = {"python": "test-python", "nodes": "test-nodes"}.get(name, name.partition("-")[0])
     passed, failed, skipped, failures = 0, 0, 0, []
     for case in xml.parse(path).getroot().iter("testcase"):
         kinds = {child.tag for child in case}
