@@ -2,17 +2,24 @@
 #include "daemon/cluster/resolve.h"
 
 #include <netdb.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "proto/clock.h"
-
-/* What a name server is asked: glibc goes on with it when nobody waits any more. */
+/*
+ * What a name server is asked, in a thread of its own: it goes on when nobody waits any more. The two
+ * that have it are its thread and who asks; the last one frees it.
+ */
 struct question {
-    struct gaicb request;
-    struct addrinfo hints;
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    bool done, left; /* the thread has, who asks has */
+    int rc;
+    struct addrinfo *found;
     char host[256], port[8];
 };
 
@@ -30,48 +37,107 @@ static void address_split(const char *address, struct question *question)
     snprintf(question->port, sizeof(question->port), "%s", colon + 1);
 }
 
-static int question_wait(struct question *question, int64_t deadline)
+static void question_free(struct question *question)
 {
-    struct gaicb *list[] = {&question->request};
-    int rc = getaddrinfo_a(GAI_NOWAIT, list, 1, NULL);
+    if (question->found != NULL)
+        freeaddrinfo(question->found);
+    pthread_cond_destroy(&question->answered);
+    pthread_mutex_destroy(&question->lock);
+    free(question);
+}
 
-    if (rc != 0)
-        return rc;
-    while ((rc = gai_error(&question->request)) == EAI_INPROGRESS) {
-        int64_t left = deadline - clock_ms();
-        const struct timespec time = {left / 1000, left % 1000 * 1000000};
+static struct question *question_create(const char *address)
+{
+    struct question *question = calloc(1, sizeof(*question));
+    pthread_condattr_t attributes;
 
-        if (left <= 0)
-            return EAI_INPROGRESS;
-        gai_suspend((const struct gaicb *const *)list, 1, &time);
+    if (question == NULL)
+        return NULL;
+    pthread_mutex_init(&question->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* as clock_ms() */
+    pthread_cond_init(&question->answered, &attributes);
+    pthread_condattr_destroy(&attributes);
+    address_split(address, question);
+    return question;
+}
+
+static void *question_ask(void *argument)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct question *question = argument;
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(question->host, question->port, &hints, &found);
+    bool left;
+
+    pthread_mutex_lock(&question->lock);
+    question->rc = rc;
+    question->found = rc == 0 ? found : NULL;
+    question->done = true;
+    left = question->left;
+    pthread_cond_signal(&question->answered);
+    pthread_mutex_unlock(&question->lock);
+    if (left)
+        question_free(question);
+    return NULL;
+}
+
+/* No signal is its business. 0, or an error number. */
+static int question_begin(struct question *question)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&thread, NULL, question_ask, question);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc == 0)
+        pthread_detach(thread);
+    return rc;
+}
+
+/* Wait for the answer, and let go of the question. */
+static int question_end(struct question *question, int64_t deadline, struct addrinfo **found)
+{
+    const struct timespec time = {deadline / 1000, deadline % 1000 * 1000000};
+    int rc = EAI_INPROGRESS;
+    bool done;
+
+    pthread_mutex_lock(&question->lock);
+    while (!question->done &&
+           pthread_cond_timedwait(&question->answered, &question->lock, &time) == 0)
+        continue;
+    done = question->done;
+    question->left = !done;
+    if (done) {
+        rc = question->rc;
+        *found = question->found;
+        question->found = NULL;
     }
+    pthread_mutex_unlock(&question->lock);
+    if (done)
+        question_free(question);
     return rc;
 }
 
 struct addrinfo *resolve(const char *address, int64_t deadline, char error[RESOLVE_ERROR_SIZE])
 {
-    struct question *question = calloc(1, sizeof(*question));
+    struct question *question = question_create(address);
     struct addrinfo *found = NULL;
     int rc = EAI_MEMORY;
 
-    if (question != NULL) {
-        address_split(address, question);
-        question->hints.ai_socktype = SOCK_STREAM;
-        question->request.ar_name = question->host;
-        question->request.ar_service = question->port;
-        question->request.ar_request = &question->hints;
-        rc = question_wait(question, deadline);
-        found = rc == 0 ? question->request.ar_result : NULL;
-    }
+    if (question != NULL && question_begin(question) == 0)
+        rc = question_end(question, deadline, &found);
+    else if (question != NULL)
+        question_free(question);
     if (rc != 0)
         snprintf(error, RESOLVE_ERROR_SIZE,
                  "%.100s: %s (if this host knows the other one by another name or address: c4pd "
                  "token --address HOST:PORT there)",
                  address,
                  rc == EAI_INPROGRESS ? "no name server says where that is" : gai_strerror(rc));
-    /* One that still goes on is glibc's. */
-    if (rc != EAI_INPROGRESS || gai_cancel(&question->request) == EAI_CANCELED)
-        free(question);
     return found;
 }
 
