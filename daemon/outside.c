@@ -143,10 +143,18 @@ void outside_sweep(struct outside *outside, int64_t now)
     }
 }
 
+/* Only while there is somebody: a daemon without work does not wake up. */
+static void sweep_later(struct outside *outside)
+{
+    if (outside->clients != NULL && !event_pending(outside->sweep, EV_TIMEOUT, NULL))
+        event_add(outside->sweep, &(struct timeval){SWEEP_S, 0});
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd, (void)what;
     outside_sweep(argument, clock_ms());
+    sweep_later(argument);
 }
 
 /* ---- what comes ---- */
@@ -179,6 +187,7 @@ static void hello_take(struct outside *outside, const struct identity *identity,
     client->identity = *identity;
     client->heard = clock_ms();
     HASH_ADD(hh, outside->clients, number, sizeof(client->number), client);
+    sweep_later(outside);
     control_receive_from(outside->settings.control, &who, identity->bytes, identity->size, data,
                          size);
     if (!control_knows(outside->settings.control, identity->bytes, identity->size)) {
@@ -227,8 +236,8 @@ struct outside *outside_create(struct event_base *base, const struct outside_set
     outside->settings = *settings;
     if (settings->silence_ms == 0)
         outside->settings.silence_ms = OUTSIDE_SILENCE_MS;
-    outside->sweep = event_new(base, -1, EV_PERSIST, on_sweep, outside);
-    if (outside->sweep != NULL && event_add(outside->sweep, &(struct timeval){SWEEP_S, 0}) == 0)
+    outside->sweep = event_new(base, -1, 0, on_sweep, outside);
+    if (outside->sweep != NULL)
         return outside;
     outside_destroy(outside);
     errno = ENOMEM;

@@ -55,7 +55,8 @@ def test_what_is_included_is_kept_by_its_content_and_sent_once(start_daemon, app
         done = daemon.c4py("submit", "-n", 1, "--include", "data", "app.py", cwd=application)
         assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
     before = blobs(daemon)
-    texts = {path.read_bytes() for path in application.rglob("*.*")}
+    texts = {path.read_bytes() for path in application.rglob("*.*")
+             if path.parent.name != "__pycache__"}
     assert set(before) == texts
     (application / "helper.py").write_text("WORD = 'another'\n")
     done = daemon.c4py("submit", "-n", 1, "--include", "data", "app.py", cwd=application)

@@ -75,8 +75,6 @@ static void messages_that_wait_together_share_frames(void **state)
     for (uint32_t i = 1; i < 200; i++)
         segment_block(&host->segment, offsets[i])->next = offsets[i - 1];
     atomic_store(&segment_endpoint(&host->segment, NODE_PES)->inbox, offsets[199]);
-    inbox_wake(&host->segment, NODE_PES);
-    atomic_store(&segment_endpoint(&host->segment, NODE_PES)->inbox, offsets[199]);
     require(write(host->segment.router_wake, &(uint64_t){1}, 8) == 8);
     for (uint32_t i = 0; i < 200; i++)
         message_expect(&bench, 2, 0, 10, i);
