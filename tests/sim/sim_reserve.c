@@ -11,17 +11,10 @@
 #include <string.h>
 
 #include "tests/sim/reserve_world.h"
+#include "tests/sim/scenarios.h"
 
 #define PERCENT (SIM_MILLION / 100)
 #define MINUTE (60 * SIM_SECOND)
-
-struct scenario {
-    const char *name;
-    void (*run)(uint64_t seed, char *failure);
-    unsigned seeds; /* of the short form; 0: not in it */
-};
-
-static bool verbose;
 
 static struct sim_network network_local(void)
 {
@@ -85,12 +78,12 @@ static void realm_finish(struct realm *realm, int64_t patience, char *failure)
 
     realm_settle(realm, patience);
     figures = realm_figures(realm);
-    if (verbose)
+    if (scenarios_verbose)
         printf("%u jobs: %u ran, %u failed, %u wait; %u tries, %u of them in vain; the longest "
                "wait was %.1f s\n",
                figures.jobs, figures.ran, figures.failed, figures.waiting, figures.tries,
                figures.refusals, (double)figures.longest_wait / SIM_SECOND);
-    snprintf(failure, REALM_FAILURE_SIZE, "%s", realm_failure(realm));
+    snprintf(failure, SCENARIO_FAILURE_SIZE, "%s", realm_failure(realm));
     realm_destroy(realm);
 }
 
@@ -105,9 +98,9 @@ static void well(uint64_t seed, char *failure)
     realm_settle(realm, 10 * MINUTE);
     figures = realm_figures(realm);
     if (realm_failure(realm)[0] != '\0')
-        snprintf(failure, REALM_FAILURE_SIZE, "%s", realm_failure(realm));
+        snprintf(failure, SCENARIO_FAILURE_SIZE, "%s", realm_failure(realm));
     else if (figures.failed > 0 || figures.ran + figures.waiting != figures.jobs)
-        snprintf(failure, REALM_FAILURE_SIZE, "of %u jobs %u ran, %u failed and %u wait",
+        snprintf(failure, SCENARIO_FAILURE_SIZE, "of %u jobs %u ran, %u failed and %u wait",
                  figures.jobs, figures.ran, figures.failed, figures.waiting);
     realm_destroy(realm);
 }
@@ -269,7 +262,7 @@ static void a_host_joins(uint64_t seed, char *failure)
     realm_run_until(realm, 40 * SIM_SECOND);
     figures = realm_figures(realm);
     if (figures.ran != 40 || figures.waiting != 1) {
-        snprintf(failure, REALM_FAILURE_SIZE, "%u ran, %u wait", figures.ran, figures.waiting);
+        snprintf(failure, SCENARIO_FAILURE_SIZE, "%u ran, %u wait", figures.ran, figures.waiting);
         realm_destroy(realm);
         return;
     }
@@ -277,7 +270,7 @@ static void a_host_joins(uint64_t seed, char *failure)
     realm_run_until(realm, 50 * SIM_SECOND);
     figures = realm_figures(realm);
     if (figures.ran != 41)
-        snprintf(failure, REALM_FAILURE_SIZE, "the job did not start when the host had joined");
+        snprintf(failure, SCENARIO_FAILURE_SIZE, "the job did not start when the host had joined");
     realm_destroy(realm);
 }
 
@@ -295,83 +288,7 @@ static const struct scenario scenarios[] = {
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
-/* ---- running them ---- */
-
-struct options {
-    const char *scenario;
-    unsigned long seed, seeds; /* 0: not given */
-};
-
-static bool scenario_run(const struct scenario *scenario, const struct options *options)
-{
-    unsigned long first = options->seed > 0 ? options->seed : 1;
-    unsigned long count = options->seed > 0    ? 1
-                          : options->seeds > 0 ? options->seeds
-                                               : scenario->seeds;
-    char failure[REALM_FAILURE_SIZE] = "";
-
-    printf("[ RUN      ] %s\n", scenario->name);
-    fflush(stdout);
-    for (unsigned long seed = first; seed < first + count; seed++) {
-        scenario->run(seed, failure);
-        if (failure[0] == '\0')
-            continue;
-        printf("%s\nreplay: build/tests/sim_reserve --scenario %s --seed %lu\n[  FAILED  ] %s\n",
-               failure, scenario->name, seed, scenario->name);
-        return false;
-    }
-    printf("[       OK ] %s\n", scenario->name);
-    return true;
-}
-
-static bool is_chosen(const struct scenario *scenario, const struct options *options)
-{
-    if (options->scenario != NULL)
-        return strcmp(options->scenario, scenario->name) == 0;
-    return scenario->seeds > 0 || options->seeds > 0;
-}
-
-static int scenarios_run(const struct options *options)
-{
-    unsigned chosen = 0, failed = 0;
-
-    for (size_t i = 0; i < SCENARIOS; i++)
-        chosen += is_chosen(&scenarios[i], options);
-    printf("[==========] Running %u test(s).\n", chosen);
-    for (size_t i = 0; i < SCENARIOS; i++)
-        if (is_chosen(&scenarios[i], options))
-            failed += !scenario_run(&scenarios[i], options);
-    return chosen == 0 || failed > 0;
-}
-
-static unsigned long number_read(const char *text)
-{
-    char *end;
-    unsigned long number = strtoul(text, &end, 10);
-
-    if (*end != '\0' || number == 0) {
-        fprintf(stderr, "sim_reserve: %s is not a number from 1 on\n", text);
-        exit(2);
-    }
-    return number;
-}
-
 int main(int argc, char **argv)
 {
-    struct options options = {NULL, 0, 0};
-
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--scenario") == 0 && i + 1 < argc) {
-            options.scenario = argv[++i];
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            options.seed = number_read(argv[++i]);
-        } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
-            options.seeds = number_read(argv[++i]);
-        } else {
-            fprintf(stderr, "usage: sim_reserve [--scenario NAME] [--seed N | --seeds N]\n");
-            return 2;
-        }
-    }
-    verbose = options.seed > 0;
-    return scenarios_run(&options);
+    return scenarios_main("sim_reserve", scenarios, SCENARIOS, argc, argv);
 }

@@ -11,16 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/scenarios.h"
 #include "tests/sim/swim_figures.h"
 #include "tests/sim/swim_world.h"
 
 #define PERCENT (SIM_MILLION / 100)
-
-struct scenario {
-    const char *name;
-    void (*run)(uint64_t seed, char *failure);
-    unsigned seeds; /* of the short form; 0: not in it */
-};
 
 static struct sim_network network_local(void)
 {
@@ -402,85 +397,9 @@ static const struct scenario scenarios[] = {
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
-/* ---- running them ---- */
-
-struct options {
-    const char *scenario;
-    unsigned long seed, seeds; /* 0: not given */
-};
-
-static bool scenario_run(const struct scenario *scenario, const struct options *options)
-{
-    unsigned long first = options->seed > 0 ? options->seed : 1;
-    unsigned long count = options->seed > 0    ? 1
-                          : options->seeds > 0 ? options->seeds
-                                               : scenario->seeds;
-    char failure[256] = "";
-
-    printf("[ RUN      ] %s\n", scenario->name);
-    fflush(stdout);
-    for (unsigned long seed = first; seed < first + count; seed++) {
-        scenario->run(seed, failure);
-        if (failure[0] == '\0')
-            continue;
-        printf("%s\nreplay: build/tests/sim_swim --scenario %s --seed %lu\n[  FAILED  ] %s\n",
-               failure, scenario->name, seed, scenario->name);
-        return false;
-    }
-    printf("[       OK ] %s\n", scenario->name);
-    return true;
-}
-
-static bool is_chosen(const struct scenario *scenario, const struct options *options)
-{
-    if (options->scenario != NULL)
-        return strcmp(options->scenario, scenario->name) == 0;
-    return scenario->seeds > 0 || options->seeds > 0;
-}
-
-static int scenarios_run(const struct options *options)
-{
-    unsigned chosen = 0, failed = 0;
-
-    for (size_t i = 0; i < SCENARIOS; i++)
-        chosen += is_chosen(&scenarios[i], options);
-    printf("[==========] Running %u test(s).\n", chosen);
-    for (size_t i = 0; i < SCENARIOS; i++)
-        if (is_chosen(&scenarios[i], options))
-            failed += !scenario_run(&scenarios[i], options);
-    return chosen == 0 || failed > 0;
-}
-
-static unsigned long number_read(const char *text)
-{
-    char *end;
-    unsigned long number = strtoul(text, &end, 10);
-
-    if (*end != '\0' || number == 0) {
-        fprintf(stderr, "sim_swim: %s is not a number from 1 on\n", text);
-        exit(2);
-    }
-    return number;
-}
-
 int main(int argc, char **argv)
 {
-    struct options options = {NULL, 0, 0};
-
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--figures") == 0)
-            return figures_print();
-        if (strcmp(argv[i], "--scenario") == 0 && i + 1 < argc) {
-            options.scenario = argv[++i];
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            options.seed = number_read(argv[++i]);
-        } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
-            options.seeds = number_read(argv[++i]);
-        } else {
-            fprintf(stderr,
-                    "usage: sim_swim [--scenario NAME] [--seed N | --seeds N | --figures]\n");
-            return 2;
-        }
-    }
-    return scenarios_run(&options);
+    if (argc == 2 && strcmp(argv[1], "--figures") == 0)
+        return figures_print();
+    return scenarios_main("sim_swim", scenarios, SCENARIOS, argc, argv);
 }

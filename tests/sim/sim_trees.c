@@ -23,6 +23,7 @@
 #include "daemon/router/collectives.h"
 #include "proto/inbox.h"
 #include "proto/tail.h"
+#include "tests/sim/scenarios.h"
 #include "tests/sim/sim.h"
 
 #define MAX_NODES 40
@@ -901,60 +902,29 @@ static void world_run(struct world *world)
     memory_check(world);
 }
 
-static bool seed_run(uint64_t seed, bool verbose)
+static void hold_over_any_number_of_nodes(uint64_t seed, char *failure)
 {
     struct world *world = world_create(seed);
     jmp_buf out;
-    bool good;
 
     world->out = &out;
     if (setjmp(out) == 0)
         world_run(world);
-    good = world->failure[0] == '\0';
-    if (!good)
-        printf("%s\nreplay: build/tests/sim_trees --seed %llu\n", world->failure,
-               (unsigned long long)seed);
-    if (verbose)
+    snprintf(failure, SCENARIO_FAILURE_SIZE, "%s", world->failure);
+    if (scenarios_verbose)
         printf("%u nodes, %u PEs, %llu messages, %llu times to many, %llu times held up, %u "
                "reductions, %.1f s\n",
                world->nodes, world->pes, (unsigned long long)world->handled,
                (unsigned long long)world->multicasts, (unsigned long long)world->held_up,
                world->due, (double)sim_now(world->sim) / (double)SIM_SECOND);
     world_destroy(world);
-    return good;
-}
-
-static unsigned long number_read(const char *text)
-{
-    char *end;
-    unsigned long number = strtoul(text, &end, 10);
-
-    if (*end != '\0' || number == 0) {
-        fprintf(stderr, "sim_trees: %s is not a number from 1 on\n", text);
-        exit(2);
-    }
-    return number;
 }
 
 int main(int argc, char **argv)
 {
-    static const char name[] = "order_reductions_and_quiescence_hold_over_any_number_of_nodes";
-    unsigned long first = 1, count = 60;
-    bool good = true;
+    static const struct scenario scenario = {
+        "order_reductions_and_quiescence_hold_over_any_number_of_nodes",
+        hold_over_any_number_of_nodes, 60};
 
-    if (argc == 3 && strcmp(argv[1], "--seed") == 0) {
-        first = number_read(argv[2]);
-        count = 1;
-    } else if (argc == 3 && strcmp(argv[1], "--seeds") == 0) {
-        count = number_read(argv[2]);
-    } else if (argc != 1) {
-        fprintf(stderr, "usage: sim_trees [--seed N | --seeds N]\n");
-        return 2;
-    }
-    printf("[==========] Running 1 test(s).\n[ RUN      ] %s\n", name);
-    fflush(stdout);
-    for (unsigned long seed = first; good && seed < first + count; seed++)
-        good = seed_run(seed, argc == 3 && strcmp(argv[1], "--seed") == 0);
-    printf(good ? "[       OK ] %s\n" : "[  FAILED  ] %s\n", name);
-    return !good;
+    return scenarios_main("sim_trees", &scenario, 1, argc, argv);
 }
