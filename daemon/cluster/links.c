@@ -14,6 +14,7 @@
 #include "daemon/cluster/record.h"
 #include "daemon/cluster/zap.h"
 #include "daemon/log.h"
+#include "daemon/mail.h"
 #include "proto/clock.h"
 
 /* Frames taken before the event loop gets its turn again. */
@@ -122,42 +123,17 @@ static void frame_take(struct links *links, zmq_msg_t *identity, zmq_msg_t *fram
     }
 }
 
-static bool links_have_mail(struct links *links)
-{
-    int events = 0;
-    size_t size = sizeof(events);
-
-    return zmq_getsockopt(links->socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
-}
-
 /* Take a frame with its identity. What has another number of parts is not ours: dropped. */
 static void links_take(struct links *links)
 {
     zmq_msg_t part[2];
-    int parts = 0;
-    bool more = true;
+    int parts = mail_take(links->socket, part);
 
-    while (more) {
-        zmq_msg_t extra;
-        zmq_msg_t *message = parts < 2 ? &part[parts] : &extra;
-
-        zmq_msg_init(message);
-        if (zmq_msg_recv(message, links->socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(message);
-            break;
-        }
-        more = zmq_msg_more(message);
-        if (message == &extra)
-            zmq_msg_close(message);
-        if (parts < 3)
-            parts++;
-    }
     if (parts == 2)
         frame_take(links, &part[0], &part[1]);
     else
         links->figures.refused++;
-    for (int i = 0; i < parts && i < 2; i++)
-        zmq_msg_close(&part[i]);
+    mail_close(part, parts);
 }
 
 static void links_again(struct links *links)
@@ -173,7 +149,7 @@ static void links_on_readable(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     for (unsigned taken = 0; taken < BATCH; taken++) {
-        if (!links_have_mail(links)) {
+        if (!mail_waits(links->socket)) {
             callers_judge(links->callers);
             return;
         }
@@ -312,7 +288,7 @@ int links_reply(struct links *links, const void *identity, size_t identity_size,
         rc = zmq_send(links->socket, data, size, ZMQ_DONTWAIT);
     saved = errno;
     /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
-    if (links_have_mail(links))
+    if (mail_waits(links->socket))
         links_again(links);
     errno = saved;
     return rc < 0 ? -1 : 0;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "daemon/mail.h"
+
 /* Events taken before the event loop gets its turn again. */
 #define BATCH 64
 
@@ -45,14 +47,9 @@ static void monitor_on_readable(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    for (unsigned taken = 0; taken < BATCH; taken++) {
-        int events = 0;
-        size_t size = sizeof(events);
-
-        if (zmq_getsockopt(monitor->socket, ZMQ_EVENTS, &events, &size) != 0 ||
-            (events & ZMQ_POLLIN) == 0 || !monitor_take(monitor))
+    for (unsigned taken = 0; taken < BATCH; taken++)
+        if (!mail_waits(monitor->socket) || !monitor_take(monitor))
             return;
-    }
     event_add(monitor->again, &(struct timeval){0, 0});
 }
 

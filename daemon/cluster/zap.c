@@ -1,4 +1,5 @@
 #include "daemon/cluster/zap.h"
+#include "daemon/mail.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -126,14 +127,6 @@ static bool request_take(struct zap *zap, struct request *request)
     return true;
 }
 
-static bool zap_has_mail(struct zap *zap)
-{
-    int events = 0;
-    size_t size = sizeof(events);
-
-    return zmq_getsockopt(zap->socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
-}
-
 /* ZeroMQ's descriptor tells of changes only: go on until there is no mail, or come back by ourselves. */
 static void zap_on_readable(evutil_socket_t fd, short what, void *argument)
 {
@@ -145,7 +138,7 @@ static void zap_on_readable(evutil_socket_t fd, short what, void *argument)
     for (unsigned taken = 0; taken < BATCH; taken++) {
         char user[Z85_SIZE];
 
-        if (!zap_has_mail(zap) || !request_take(zap, &request))
+        if (!mail_waits(zap->socket) || !request_take(zap, &request))
             return;
         answer_send(zap, &request, request_judge(zap, &request, user) ? user : NULL);
     }

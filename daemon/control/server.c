@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <zmq.h>
 
+#include "daemon/mail.h"
 #include "proto/control.h"
 
 /* Frames taken before the event loop gets its turn again. */
@@ -30,41 +31,16 @@ struct server {
     void *context;
 };
 
-static bool server_has_mail(struct server *server)
-{
-    int events = 0;
-    size_t size = sizeof(events);
-
-    return zmq_getsockopt(server->socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
-}
-
 /* Take a frame with its identity. What has another number of parts is not ours: dropped. */
 static void server_take(struct server *server)
 {
     zmq_msg_t part[2];
-    int parts = 0;
-    bool more = true;
+    int parts = mail_take(server->socket, part);
 
-    while (more) {
-        zmq_msg_t extra;
-        zmq_msg_t *message = parts < 2 ? &part[parts] : &extra;
-
-        zmq_msg_init(message);
-        if (zmq_msg_recv(message, server->socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(message);
-            break;
-        }
-        more = zmq_msg_more(message);
-        if (message == &extra)
-            zmq_msg_close(message);
-        if (parts < 3)
-            parts++;
-    }
     if (parts == 2)
         server->receive(server->context, zmq_msg_data(&part[0]), zmq_msg_size(&part[0]),
                         zmq_msg_data(&part[1]), zmq_msg_size(&part[1]));
-    for (int i = 0; i < parts && i < 2; i++)
-        zmq_msg_close(&part[i]);
+    mail_close(part, parts);
 }
 
 static void server_again(struct server *server)
@@ -80,7 +56,7 @@ static void server_on_readable(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     for (unsigned taken = 0; taken < BATCH; taken++) {
-        if (!server_has_mail(server))
+        if (!mail_waits(server->socket))
             return;
         server_take(server);
     }
@@ -160,7 +136,7 @@ int server_send(struct server *server, const void *identity, size_t identity_siz
         rc = zmq_send(server->socket, data, size, ZMQ_DONTWAIT);
     saved = errno;
     /* Sending takes in what happened meanwhile, and the descriptor will not tell again. */
-    if (server_has_mail(server))
+    if (mail_waits(server->socket))
         server_again(server);
     errno = saved;
     return rc < 0 ? -1 : 0;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "daemon/mail.h"
 #include "daemon/router/router_internal.h"
 
 /* Frames in a row before others have their turn. */
@@ -134,29 +135,6 @@ void peers_close(struct plane *plane)
     plane->incoming = plane->buffer = NULL;
 }
 
-/* A message of one part or two, or more, of which the others are dropped. False: there is none. */
-static bool parts_take(void *socket, zmq_msg_t part[2], int *parts)
-{
-    bool more = true;
-
-    for (*parts = 0; more; ++*parts) {
-        zmq_msg_t message;
-
-        zmq_msg_init(&message);
-        if (zmq_msg_recv(&message, socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(&message);
-            break;
-        }
-        more = zmq_msg_more(&message);
-        if (*parts < 2) {
-            zmq_msg_init(&part[*parts]);
-            zmq_msg_move(&part[*parts], &message);
-        }
-        zmq_msg_close(&message);
-    }
-    return *parts > 0;
-}
-
 bool peers_receive(struct plane *plane)
 {
     if (!plane->incoming_again)
@@ -165,7 +143,7 @@ bool peers_receive(struct plane *plane)
         zmq_msg_t part[2];
         int parts;
 
-        if (!parts_take(plane->incoming, part, &parts)) {
+        if ((parts = mail_take(plane->incoming, part)) == 0) {
             plane->incoming_again = false;
             return false;
         }
@@ -175,8 +153,7 @@ bool peers_receive(struct plane *plane)
                        parts == 2 ? zmq_msg_size(&part[1]) : 0);
         else
             plane->figures.refused++;
-        for (int i = 0; i < parts && i < 2; i++)
-            zmq_msg_close(&part[i]);
+        mail_close(part, parts);
     }
     return true;
 }
@@ -207,7 +184,7 @@ static void on_monitor(void *context)
     uint16_t event;
     int parts;
 
-    while (parts_take(peer->monitor, part, &parts)) {
+    while ((parts = mail_take(peer->monitor, part)) > 0) {
         memcpy(&event, zmq_msg_data(&part[0]), sizeof(event));
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && peer->greeted)
             peer_greet(peer);
@@ -215,8 +192,7 @@ static void on_monitor(void *context)
             peer->greeted = true;
         else
             plane_log(peer->plane, "the data plane of another node refuses this one's key");
-        for (int i = 0; i < parts && i < 2; i++)
-            zmq_msg_close(&part[i]);
+        mail_close(part, parts);
     }
 }
 
