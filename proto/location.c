@@ -2,6 +2,14 @@
 
 #include <stdlib.h>
 
+void location_begin(struct location *location, uint32_t self, uint32_t home)
+{
+    bool here = self == home;
+
+    *location = (struct location){
+        .home = home, .place = home, .here = here, .landed = here, .confirmed = here};
+}
+
 enum location_verdict location_route(const struct location *location, uint32_t self, uint32_t *pe)
 {
     if (location->home == self) {
@@ -47,16 +55,18 @@ static int home_tell(struct location *location, uint32_t origin,
 }
 
 int location_arrive(struct location *location, uint32_t self, uint32_t origin, bool tell,
-                    const struct location_operations *operations, enum location_verdict *verdict,
-                    uint32_t *pe)
+                    bool forwarded, const struct location_operations *operations,
+                    enum location_verdict *verdict, uint32_t *pe)
 {
     bool home = location->home == self;
 
     *pe = home ? location->place : location->home;
-    if (location->here)
+    if (home && location->moving && !forwarded)
+        *verdict = LOCATION_HOLD;
+    else if (location->here)
         *verdict = location->frozen ? LOCATION_KEEP : LOCATION_RUN;
     else
-        *verdict = home && location->moving ? LOCATION_HOLD : LOCATION_TO;
+        *verdict = LOCATION_TO;
     if (*verdict == LOCATION_TO && home && tell && origin != self)
         return home_tell(location, origin, operations);
     return 0;
@@ -253,9 +263,11 @@ int location_hear(struct location *location, uint32_t self, uint32_t source,
 enum location_verdict location_share(const struct location *location, uint32_t self, uint32_t *pe)
 {
     *pe = location->place;
-    if (location->place == self && location->here)
+    if (location->moving)
+        return LOCATION_HOLD;
+    if (location->place == self)
         return location->frozen ? LOCATION_KEEP : LOCATION_RUN;
-    return location->moving ? LOCATION_HOLD : LOCATION_TO;
+    return LOCATION_TO;
 }
 
 bool location_shares(const struct location *location)

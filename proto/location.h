@@ -62,13 +62,12 @@ enum location_verdict {
 
 enum location_route { ROUTE_HOME = 0, ROUTE_SETTLING, ROUTE_DIRECT };
 
-/* An element, as a PE knows it that has to know more than what can be computed. Zeroed, but for `home`
- * (and `place` at home, the same): an element that nobody has moved. */
+/* An element, as a PE knows it that has to know more than what can be computed; location_begin(). */
 struct location {
     uint32_t home;
     uint32_t place; /* of its home: where it lives; of a sender: where the direct way leads */
     /* of its home */
-    bool moving;      /* what is for it is held back */
+    bool moving;      /* what is for it is held back, even if it is here */
     uint32_t *direct; /* PEs that were told PLACE and not RECALL; malloc() */
     uint32_t direct_count, direct_room;
     /* of a sender that is not its home */
@@ -98,16 +97,21 @@ struct location_operations {
     void *context;
 };
 
+/* An element that nobody has moved. */
+void location_begin(struct location *location, uint32_t self, uint32_t home);
+
 /* How what this PE sends to the element goes: LOCATION_TO (may be this PE itself) or LOCATION_HOLD. */
 enum location_verdict location_route(const struct location *location, uint32_t self, uint32_t *pe);
 
 /*
  * A message for the element has come, SETTLE included, from `origin`, who first sent it; `tell`: a PE,
- * that may be told of the direct way. *verdict, and with LOCATION_TO *pe.
+ * that may be told of the direct way; `forwarded`: another PE has sent it on, or it has waited here. At
+ * home that is what came behind the element: it is for now, while what comes by itself is held back
+ * until all that is older is there. *verdict, and with LOCATION_TO *pe.
  */
 int location_arrive(struct location *location, uint32_t self, uint32_t origin, bool tell,
-                    const struct location_operations *operations, enum location_verdict *verdict,
-                    uint32_t *pe);
+                    bool forwarded, const struct location_operations *operations,
+                    enum location_verdict *verdict, uint32_t *pe);
 
 /* The element, which is here, is to move. It goes as soon as nothing is on its way to it. */
 int location_move(struct location *location, uint32_t to,
