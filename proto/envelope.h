@@ -57,6 +57,10 @@ enum c4p_kind {
     C4P_IDLE, /* all PEs of a node sleep: to its router, and by that to node 0, with counters */
     C4P_WAVE, /* node 0 asks for a node's counters, and is answered (C4P_RETURN) */
     C4P_MARK, /* here, a multicast takes its place that comes along the tree; or: it has come */
+    /* Of elements that have left their computed place: location.h. */
+    C4P_LOCATION,     /* a word (`method`) about an element (`future`: its position) */
+    C4P_ELEMENT,      /* an element moves to the target; args: its collection, its state */
+    C4P_CONTRIBUTION, /* of an element away from home to reduction `sequence`; args */
     C4P_KINDS
 };
 
@@ -69,7 +73,8 @@ enum c4p_flags {
     C4P_EMPTY = 1 << 4,     /* an empty reduction: no value in the body */
     /* To the router, and between routers: for PEs index[0] .. index[0] + index[1] - 1 of other nodes. */
     C4P_MULTICAST = 1 << 5,
-    C4P_FLAGS_ALL = (1 << 6) - 1
+    C4P_FORWARDED = 1 << 6, /* by `source`; `sequence` is the endpoint that has sent it first */
+    C4P_FLAGS_ALL = (1 << 7) - 1
 };
 
 struct c4p_envelope {
@@ -117,6 +122,12 @@ enum c4p_envelope_error {
  */
 enum c4p_envelope_error envelope_check(const struct c4p_envelope *envelope, size_t room,
                                        uint32_t epoch, struct c4p_envelope *copy);
+
+/* Who made a message, whoever it comes from. */
+static inline uint32_t envelope_origin(const struct c4p_envelope *envelope)
+{
+    return envelope->flags & C4P_FORWARDED ? envelope->sequence : envelope->source;
+}
 
 /* A sentence for an error, for logs. */
 const char *envelope_error_text(enum c4p_envelope_error error);

@@ -70,11 +70,15 @@ struct route route_find(const struct router *router, const struct c4p_envelope *
 
 /* ---- from here ---- */
 
-/* A message's sender is who owns the region that it lies in. */
-static bool source_agrees(const struct router *router, uint64_t offset, uint32_t source)
+/* A message's sender is who owns the region that it lies in; but for one that a PE only sends on. */
+static bool source_agrees(const struct router *router, uint64_t offset,
+                          const struct c4p_envelope *envelope)
 {
     const struct segment *segment = &router->segment;
-    uint32_t owner = segment_owner(segment, offset);
+    uint32_t owner = segment_owner(segment, offset), source = envelope->source;
+
+    if (envelope->flags & C4P_FORWARDED)
+        return source - segment->geometry.first_pe < segment->geometry.local_pes;
 
     if (owner < segment->geometry.local_pes)
         return source == segment->geometry.first_pe + owner;
@@ -162,7 +166,7 @@ bool route_local(struct router *router, uint64_t offset)
     const void *body;
 
     if (router->nodes != NULL && block_read(&router->segment, offset, &envelope, &body) &&
-        source_agrees(router, offset, envelope.source) && block_carry(router, offset, &envelope))
+        source_agrees(router, offset, &envelope) && block_carry(router, offset, &envelope))
         return false;
     router->dropped++;
     return true;

@@ -3,11 +3,12 @@
 Every function here is called by name from the extension (runtime_hook).
 """
 
+import copyreg
 import sys
 import traceback
 
 from . import _c4py, classes, reduction
-from .errors import (CancelledError, NotThreadedError, RemoteError, RemoteTraceback,
+from .errors import (CancelledError, Charm4PyError, NotThreadedError, RemoteError, RemoteTraceback,
                      SegmentFullError)
 
 future_from = _c4py.future_from
@@ -140,6 +141,37 @@ def check_signature(method, count, keywords):
         signature.bind(*given, **(keywords or {}))
     except TypeError as error:
         raise TypeError(f'{name}(): {error}') from None
+
+
+def element_state(chare):
+    """What of a chare moves with it to another PE: what pickle would take of an object."""
+    own = getattr(type(chare), '__getstate__', None)
+    if own is not None and own is not getattr(object, '__getstate__', None):
+        return chare.__getstate__()
+    slots = {name: getattr(chare, name) for name in copyreg._slotnames(type(chare))
+             if hasattr(chare, name)}
+    state = getattr(chare, '__dict__', None)
+    return (state, slots) if slots else state
+
+
+def element_restore(chare, state):
+    """Give a chare that has moved its state, as unpickling would."""
+    if hasattr(chare, '__setstate__'):
+        if state is not None:
+            chare.__setstate__(state)
+        return
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    if state:
+        vars(chare).update(state)
+    for name, value in (slots or {}).items():
+        setattr(chare, name, value)
+
+
+def cannot_migrate(name, pe, error):
+    """Raise the error for a chare that cannot leave its PE."""
+    raise Charm4PyError(f'{name} cannot migrate to PE {pe}: {error}') from error
 
 
 def set_readonlies(values):

@@ -143,10 +143,11 @@ def _enter(cls, identity, address):
     methods = {}
     for name, method in _remote_methods(cls).items():
         methods[name] = _c4py.EntryMethod(record, name, method, _flags(method), *_arity(method))
+    moving = {'migrate': _c4py.EntryMethod(record, 'migrate', Chare.migrate, 0, 1, 1)}
     proxies = [type(cls.__name__ + suffix, (_c4py.Proxy,),
-                    dict(methods, __slots__=(), __module__=cls.__module__,
+                    dict(methods, **more, __slots__=(), __module__=cls.__module__,
                          __doc__=f'Proxy of {cls.__name__}.'))
-               for suffix in ('Proxy', 'GroupProxy', 'ArrayProxy')]
+               for suffix, more in (('Proxy', {}), ('GroupProxy', {}), ('ArrayProxy', moving))]
     record.enter(*proxies)
     _taken.add(identity)
     _known[cls] = record, identity, address

@@ -112,13 +112,14 @@ int completion_end(struct completion *completion)
     return rc;
 }
 
-static int completion_add(struct completion *completion, Chare *chare, PyObject *value, bool raised)
+static int completion_add(struct completion *completion, uint64_t flat, PyObject *value,
+                          bool raised)
 {
     PyObject *position;
     int rc = 0;
 
     if (completion->flags & C4P_RETURN) {
-        position = PyLong_FromUnsignedLongLong(chare->flat);
+        position = PyLong_FromUnsignedLongLong(flat);
         rc = position == NULL || PyList_Append(completion->positions, position) != 0 ||
                      PyList_Append(completion->values, value) != 0
                  ? -1
@@ -128,6 +129,53 @@ static int completion_add(struct completion *completion, Chare *chare, PyObject 
         Py_XSETREF(completion->exception, new_ref(value));
     }
     if (--completion->remaining == 0 && completion_end(completion) != 0)
+        rc = -1;
+    return rc;
+}
+
+/* ---- shares: calls that are made elsewhere ---- */
+
+uint64_t completion_share(struct completion *completion, uint64_t first, uint64_t count)
+{
+    Future *share = future_create(FUTURE_SHARE, 1);
+    uint64_t id;
+
+    if (share == NULL)
+        return 0;
+    share->share = completion;
+    share->share_first = first;
+    share->share_count = count;
+    id = share->id;
+    Py_DECREF(share); /* the table keeps it while it is due */
+    return id;
+}
+
+int completion_take_value(const Future *share, PyObject *value)
+{
+    bool raised = PyExceptionInstance_Check(value) != 0;
+
+    return completion_add(share->share, share->share_first, value, raised);
+}
+
+int completion_take_part(const Future *share, bool raised, PyObject *const *args)
+{
+    struct completion *completion = share->share;
+    Py_ssize_t size;
+    int rc = 0;
+
+    if (raised) { /* of calls with return values: they could not be made */
+        completion->flags = 0;
+        Py_CLEAR(completion->positions);
+        Py_CLEAR(completion->values);
+        Py_XSETREF(completion->exception, new_ref(args[0]));
+    } else if (completion->values != NULL && args[0] != NULL && args[1] != NULL) {
+        size = PyList_GET_SIZE(completion->values);
+        if (PyList_SetSlice(completion->positions, size, size, args[0]) != 0 ||
+            PyList_SetSlice(completion->values, size, size, args[1]) != 0)
+            rc = -1;
+    }
+    completion->remaining -= share->share_count;
+    if (completion->remaining == 0 && completion_end(completion) != 0)
         rc = -1;
     return rc;
 }
@@ -166,7 +214,7 @@ int call_finish(const struct reply *reply, Chare *chare, PyObject *result)
             return -1;
     }
     if (reply->completion != NULL)
-        rc = completion_add(reply->completion, chare, result, raised);
+        rc = completion_add(reply->completion, chare->flat, result, raised);
     else
         rc = reply_send(reply, result);
     Py_DECREF(result);
@@ -239,36 +287,60 @@ int call_element(Chare *chare, EntryMethod *method, PyObject **args, Py_ssize_t 
 
 /* ---- messages ---- */
 
-static int call_one(struct collection *collection, const struct c4p_envelope *envelope,
-                    EntryMethod *method, PyObject **args, PyObject *keywords)
+static int call_one(struct collection *collection, Chare *chare, const struct broadcast *call)
 {
-    struct reply reply = {.future = envelope->future, .source = envelope->source};
-    int64_t flat = collection_flat(collection, envelope->index, envelope->ndims);
+    struct reply reply = {.future = call->envelope->future, .source = call->envelope->source};
 
-    if (flat < 0 || (uint64_t)flat - collection->first >= collection->count) {
+    if (chare == NULL) {
         PyErr_Format(PyExc_IndexError, "a message for an element of %U that is not on PE %u",
                      collection->class->name, rt.pe);
         return call_finish(&reply, NULL, NULL);
     }
-    return call_element(collection->elements[(uint64_t)flat - collection->first], method, args,
-                        envelope->args, keywords, &reply);
+    return call_element(chare, call->method, call->args, call->count, call->keywords, &reply);
 }
 
-static int call_all(struct collection *collection, const struct c4p_envelope *envelope,
-                    EntryMethod *method, PyObject **args, PyObject *keywords)
+/* Some elements have moved: from here, or to here from the home that has sent us this. */
+static int call_scattered(struct collection *collection, const struct broadcast *call)
+{
+    struct reply reply = {0};
+    Chare **run = NULL;
+    uint64_t count = 0;
+    int rc;
+
+    if (call->envelope->sequence != 0) {
+        rc = migration_shared(collection, call, &reply.completion, &run, &count);
+    } else {
+        if (call->envelope->future != 0 &&
+            (reply.completion = completion_create(call->envelope, collection->count)) == NULL)
+            return -1;
+        rc = migration_broadcast(collection, call, reply.completion, &run, &count);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        if (rc == 0)
+            rc =
+                call_element(run[i], call->method, call->args, call->count, call->keywords, &reply);
+        Py_DECREF(run[i]);
+    }
+    PyMem_Free(run);
+    return rc;
+}
+
+static int call_all(struct collection *collection, const struct broadcast *call)
 {
     struct reply reply = {0};
 
-    if (envelope->future != 0) {
-        reply.completion = completion_create(envelope, collection->count);
+    if (call->envelope->sequence != 0 || collection->moved.count > 0)
+        return call_scattered(collection, call);
+    if (call->envelope->future != 0) {
+        reply.completion = completion_create(call->envelope, collection->count);
         if (reply.completion == NULL)
             return -1;
         if (collection->count == 0)
             return completion_end(reply.completion);
     }
     for (uint64_t i = 0; i < collection->count; i++)
-        if (call_element(collection->elements[i], method, args, envelope->args, keywords, &reply) !=
-            0)
+        if (call_element(collection->elements[i], call->method, call->args, call->count,
+                         call->keywords, &reply) != 0)
             return -1;
     return 0;
 }
@@ -296,24 +368,6 @@ int call_refuse(const struct c4p_envelope *envelope)
     return rc;
 }
 
-/* Keep a message until its collection has been created here. */
-static void hold(struct collection *collection, uint64_t offset)
-{
-    segment_block(&rt.segment, offset)->next = 0;
-    if (collection->held == 0)
-        collection->held = offset;
-    else
-        segment_block(&rt.segment, collection->held_last)->next = offset;
-    collection->held_last = offset;
-}
-
-static struct collection *unknown_collection(const struct c4p_envelope *envelope)
-{
-    struct collection description = {.id = envelope->collection, .kind = KIND_ARRAY};
-
-    return collection_intern(&description);
-}
-
 /* The collection could not be constructed, which was reported: who waits learns why. */
 static int call_failed(const struct collection *collection, uint64_t offset,
                        const struct c4p_envelope *envelope)
@@ -330,22 +384,70 @@ static int call_failed(const struct collection *collection, uint64_t offset,
     return call_refuse(envelope);
 }
 
-int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
+/* Whom it is for. As migration_arrive(). */
+static inline int call_find(struct collection *collection, uint64_t offset,
+                            const struct c4p_envelope *envelope, Chare **chare)
 {
-    struct collection *collection = collection_find(envelope->collection);
+    int64_t flat = collection_flat(collection, envelope->index, envelope->ndims);
+
+    if (collection->moved.count > 0 || (uint64_t)flat - collection->first >= collection->count)
+        return migration_arrive(collection, flat, offset, envelope, chare);
+    *chare = collection->elements[(uint64_t)flat - collection->first];
+    return 0;
+}
+
+/* Decode and call. One place before the arguments is for self, one behind for keywords. */
+static int call_run(struct collection *collection, Chare *chare, EntryMethod *method,
+                    uint64_t offset, const struct c4p_envelope *envelope)
+{
     PyObject *stack[STACK_ARGS];
-    PyObject **args = stack;
-    EntryMethod *method;
+    struct broadcast call = {envelope, method, stack + 1, envelope->args, NULL};
     int rc;
 
-    if (collection == NULL && (collection = unknown_collection(envelope)) == NULL)
+    if (envelope->args + 2 > STACK_ARGS) {
+        call.args = PyMem_New(PyObject *, (size_t)envelope->args + 2);
+        if (call.args == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        call.args++;
+    }
+    call.args[envelope->args] = NULL;
+    rc = message_decode(offset, envelope, call.args);
+    if (rc != 0) {
+        rc = PyErr_Occurred() ? call_refuse(envelope) : 0;
+    } else {
+        call.keywords = call.args[envelope->args];
+        if (envelope->flags & C4P_BROADCAST)
+            rc = call_all(collection, &call);
+        else
+            rc = call_one(collection, chare, &call);
+        args_release(call.args, envelope->args);
+        Py_XDECREF(call.keywords);
+    }
+    if (call.args != stack + 1)
+        PyMem_Free(call.args - 1);
+    return rc;
+}
+
+int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    struct collection *collection = collection_of(envelope);
+    EntryMethod *method;
+    Chare *chare = NULL;
+    int rc;
+
+    if (collection == NULL)
         return -1;
     if (!collection->created) {
-        hold(collection, offset);
+        collection_hold(collection, offset);
         return 0;
     }
     if (collection->failed)
         return call_failed(collection, offset, envelope);
+    if (!(envelope->flags & C4P_BROADCAST) &&
+        (rc = call_find(collection, offset, envelope, &chare)) != 0)
+        return rc < 0 ? -1 : 0;
     if (class_wait_behind(offset, envelope))
         return 0;
     method = table_get(&collection->class->methods, envelope->method);
@@ -355,28 +457,5 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
                      collection->class->name, envelope->method, envelope->source);
         return call_refuse(envelope);
     }
-    /* One place before for self, one behind for keywords. */
-    if (envelope->args + 2 > STACK_ARGS) {
-        args = PyMem_New(PyObject *, (size_t)envelope->args + 2);
-        if (args == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    args++;
-    args[envelope->args] = NULL;
-    rc = message_decode(offset, envelope, args);
-    if (rc != 0) {
-        rc = PyErr_Occurred() ? call_refuse(envelope) : 0;
-    } else {
-        if (envelope->flags & C4P_BROADCAST)
-            rc = call_all(collection, envelope, method, args, args[envelope->args]);
-        else
-            rc = call_one(collection, envelope, method, args, args[envelope->args]);
-        args_release(args, envelope->args);
-        Py_XDECREF(args[envelope->args]);
-    }
-    if (args != stack + 1)
-        PyMem_Free(args - 1);
-    return rc;
+    return call_run(collection, chare, method, offset, envelope);
 }

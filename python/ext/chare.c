@@ -119,7 +119,7 @@ bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope)
 
         for (uint64_t other = parked ? parked->first : 0; other != 0;
              other = segment_block(&rt.segment, other)->next)
-            if (segment_block(&rt.segment, other)->source == envelope->source &&
+            if (envelope_origin(segment_block(&rt.segment, other)) == envelope->source &&
                 segment_block(&rt.segment, other)->collection == envelope->collection) {
                 park(parked, offset);
                 return true;
@@ -202,6 +202,7 @@ static int class_refused(struct parked *parked)
         struct c4p_envelope envelope = *segment_block(&rt.segment, message);
 
         next = envelope.next;
+        envelope.source = envelope_origin(&envelope);
         message_release(message);
         if (envelope.future != 0) {
             PyErr_SetObject(type, value);
@@ -298,10 +299,16 @@ static void chare_dealloc(PyObject *self)
     Py_TYPE(self)->tp_free(self);
 }
 
-static int chare_require(const Chare *chare)
+int chare_require(const Chare *chare)
 {
     if (chare->collection != NULL)
         return 0;
+    if (chare->gone) {
+        runtime_error("this %s has migrated to another PE: what is left here is its old object, "
+                      "use a proxy",
+                      Py_TYPE(chare)->tp_name);
+        return -1;
+    }
     runtime_error("this %s was not created as a chare: use Chare(), Group() or Array()",
                   Py_TYPE(chare)->tp_name);
     return -1;
@@ -432,6 +439,13 @@ static PyObject *chare_contribute(PyObject *self, PyObject *const *args, Py_ssiz
     return contribute(self, out[2], out[0], out[1], out[3], false);
 }
 
+static PyObject *chare_migrated(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef chare_methods[] = {
     {"reduce", (PyCFunction)(void (*)(void))chare_reduce, METH_FASTCALL | METH_KEYWORDS,
      "reduce(callback, data=None, reducer=None, section=None)\n--\n\n"
@@ -445,6 +459,18 @@ static PyMethodDef chare_methods[] = {
     {"contribute", (PyCFunction)(void (*)(void))chare_contribute, METH_FASTCALL | METH_KEYWORDS,
      "contribute(data, reducer, callback, section=None)\n--\n\n"
      "reduce() with the order of arguments that older programs use."},
+    {"migrate", (PyCFunction)(void (*)(void))chare_migrate, METH_VARARGS | METH_KEYWORDS,
+     "migrate($self, toPe)\n--\n\n"
+     "Ask for the chare to be moved to another PE, and return at once.\n\n"
+     "Of elements of arrays and single chares; also through proxies. It leaves when nothing is on\n"
+     "its way to it any more: its object is pickled, unpickled there without a call of its\n"
+     "constructor, and migrated() is called. Messages follow it, in their order. If migrate() is\n"
+     "called again before it has left, the last call counts. Raises Charm4PyError while a\n"
+     "coroutine of the chare has not ended, and IndexError for a PE that there is not."},
+    {"migrated", chare_migrated, METH_NOARGS,
+     "migrated($self)\n--\n\n"
+     "Called on the new PE when the chare has moved, before any message. Does nothing: redefine "
+     "it."},
     {NULL, NULL, 0, NULL}};
 
 static PyGetSetDef chare_getset[] = {

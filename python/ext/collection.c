@@ -42,8 +42,19 @@ int64_t collection_flat(const struct collection *collection, const int32_t *inde
     return flat;
 }
 
+void collection_unflatten(const struct collection *collection, uint64_t flat,
+                          int32_t index[C4P_MAX_DIMS])
+{
+    memset(index, 0, C4P_MAX_DIMS * sizeof(*index));
+    for (unsigned i = collection->ndims; i-- > 0;) {
+        index[i] = (int32_t)(flat % (uint32_t)collection->dims[i]);
+        flat /= (uint32_t)collection->dims[i];
+    }
+}
+
 PyObject *collection_index(const struct collection *collection, uint64_t flat)
 {
+    int32_t coordinates[C4P_MAX_DIMS];
     PyObject *index;
 
     if (collection->kind == KIND_GROUP)
@@ -51,15 +62,15 @@ PyObject *collection_index(const struct collection *collection, uint64_t flat)
     index = PyTuple_New(collection->ndims);
     if (index == NULL)
         return NULL;
-    for (unsigned i = collection->ndims; i-- > 0;) {
-        PyObject *coordinate = PyLong_FromUnsignedLongLong(flat % (uint32_t)collection->dims[i]);
+    collection_unflatten(collection, flat, coordinates);
+    for (unsigned i = 0; i < collection->ndims; i++) {
+        PyObject *coordinate = PyLong_FromLong(coordinates[i]);
 
         if (coordinate == NULL) {
             Py_DECREF(index);
             return NULL;
         }
         PyTuple_SET_ITEM(index, i, coordinate);
-        flat /= (uint32_t)collection->dims[i];
     }
     return index;
 }
@@ -136,10 +147,28 @@ memory:
     return NULL;
 }
 
+struct collection *collection_of(const struct c4p_envelope *envelope)
+{
+    struct collection *collection = collection_find(envelope->collection);
+    struct collection description = {.id = envelope->collection, .kind = KIND_ARRAY};
+
+    return collection != NULL ? collection : collection_intern(&description);
+}
+
+void collection_hold(struct collection *collection, uint64_t offset)
+{
+    segment_block(&rt.segment, offset)->next = 0;
+    if (collection->held == 0)
+        collection->held = offset;
+    else
+        segment_block(&rt.segment, collection->held_last)->next = offset;
+    collection->held_last = offset;
+}
+
 /* ---- creation ---- */
 
 /* Make the object and let the runtime's part of it be ready before any user code sees it. */
-static Chare *element_allocate(struct collection *collection, uint64_t flat)
+Chare *element_allocate(struct collection *collection, uint64_t flat)
 {
     PyTypeObject *type = (PyTypeObject *)collection->class->type;
     Chare *chare = (Chare *)type->tp_alloc(type, 0);

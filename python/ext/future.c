@@ -312,6 +312,16 @@ static PyObject *error_take(void)
     return value;
 }
 
+/* The outcome of calls that are part of a broadcast handled here. */
+static int share_take(Future *future, bool raised, PyObject *const *args, bool part)
+{
+    int rc =
+        part ? completion_take_part(future, raised, args) : completion_take_value(future, args[0]);
+
+    future_finish(future);
+    return rc;
+}
+
 int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
 {
     uint64_t id = envelope->future;
@@ -331,6 +341,11 @@ int future_handle_value(uint64_t offset, const struct c4p_envelope *envelope)
             return -1;
     }
     future = table_get(&rt.futures, id);
+    if (future != NULL && future->due && future->mode == FUTURE_SHARE) {
+        rc = share_take(future, false, value, false);
+        Py_DECREF(value[0]);
+        return rc;
+    }
     if (future == NULL || !future->due || future->mode != FUTURE_VALUES) {
         Py_XDECREF(value[0]);
         return future_too_many(id);
@@ -400,6 +415,11 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
             return -1;
     }
     future = table_get(&rt.futures, id);
+    if (future != NULL && future->due && future->mode == FUTURE_SHARE) {
+        rc = share_take(future, raised, args, true);
+        args_release(args, 2);
+        return rc;
+    }
     if (future == NULL || !future->due || future->mode == FUTURE_VALUES) {
         args_release(args, 2);
         return future_too_many(id);

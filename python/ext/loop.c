@@ -65,6 +65,9 @@ static const struct {
     [C4P_CLASS_WANTED] = {class_handle_wanted, true},
     [C4P_CLASS] = {class_handle, true},
     [C4P_READONLIES] = {readonlies_handle, true},
+    [C4P_LOCATION] = {location_handle, true},
+    [C4P_ELEMENT] = {element_handle, true},
+    [C4P_CONTRIBUTION] = {reduction_handle_contribution, true},
     [C4P_QUIESCENT] = {quiescent_handle, false},
     [C4P_STOP] = {stop_handle, false},
 };
@@ -104,6 +107,7 @@ static int message_handle(uint64_t offset)
         message_release(offset);
         return 0;
     }
+    envelope.source = envelope_origin(&envelope);
     if (handlers[envelope.kind].handle(offset, &envelope) != 0 && runtime_survive() != 0)
         return -1;
     if (handlers[envelope.kind].counted)
@@ -124,9 +128,12 @@ static uint64_t chain_take(uint64_t *chain)
 /* Handle what need not wait any more, then take one message from a chain and handle it. */
 static int handle_next(uint64_t *chain)
 {
-    while (rt.resumed != 0)
+    while (rt.resumed != 0) {
+        rt.resuming = true;
         if (message_handle(chain_take(&rt.resumed)) != 0)
             return -1;
+        rt.resuming = false;
+    }
     return *chain != 0 ? message_handle(chain_take(chain)) : 0;
 }
 

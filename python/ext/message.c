@@ -182,14 +182,15 @@ int message_let_go(void)
 
 /* ---- sending ---- */
 
-uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count)
+uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count,
+                      PyObject *keywords)
 {
     struct args_writer *writer = writer_take();
     uint64_t offset = 0;
 
     if (writer == NULL)
         return 0;
-    if (args_encode(writer, args, count, NULL) == 0 &&
+    if (args_encode(writer, args, count, keywords) == 0 &&
         (offset = message_block(like, args_size(writer))) != 0) {
         args_copy(writer, block_body(offset));
         segment_block(&rt.segment, offset)->args = (uint16_t)count;
@@ -254,23 +255,53 @@ static int references_decode(PyObject *list, const struct c4p_envelope *envelope
 int message_send(const struct c4p_envelope *like, uint32_t target, PyObject *const *args,
                  Py_ssize_t count, PyObject *keywords)
 {
-    struct args_writer *writer;
     uint64_t offset;
 
     if (rt.by_reference && target == rt.pe && like->kind == C4P_CALL && like->ndims > 0)
         return send_references(like, args, count, keywords);
-    writer = writer_take();
-    if (writer == NULL)
+    offset = message_make(like, args, count, keywords);
+    if (offset == 0)
         return -1;
-    if (args_encode(writer, args, count, keywords) != 0 ||
-        (offset = message_block(like, args_size(writer))) == 0) {
-        writer_give(writer);
-        return -1;
-    }
-    args_copy(writer, block_body(offset));
-    writer_give(writer);
     segment_block(&rt.segment, offset)->target = target;
-    segment_block(&rt.segment, offset)->args = (uint16_t)count;
+    push(offset);
+    return 0;
+}
+
+/* A message by reference leaves this PE. */
+static int redirect_references(uint64_t offset, PyObject *list, uint32_t target)
+{
+    const struct c4p_envelope like = *segment_block(&rt.segment, offset);
+    PyObject *keywords = PyList_GET_ITEM(list, like.args);
+    uint64_t made = message_make(&like, &PyList_GET_ITEM(list, 0), like.args,
+                                 keywords == Py_None ? NULL : keywords);
+
+    if (made == 0)
+        return -1;
+    segment_block(&rt.segment, made)->target = target;
+    message_release(offset);
+    push(made);
+    return 0;
+}
+
+int message_redirect(uint64_t offset, uint32_t target, bool forwarded)
+{
+    struct c4p_envelope *block = segment_block(&rt.segment, offset);
+    uint32_t origin = envelope_origin(block);
+    PyObject *list;
+
+    if (target == rt.pe) {
+        message_resume(offset);
+        return 0;
+    }
+    list = references.count > 0 ? table_get(&references, offset) : NULL;
+    if (forwarded || origin != rt.pe) {
+        block->flags |= C4P_FORWARDED;
+        block->sequence = origin;
+    }
+    if (list != NULL)
+        return redirect_references(offset, list, target);
+    block->target = target;
+    block->source = rt.pe;
     push(offset);
     return 0;
 }
@@ -573,8 +604,8 @@ static bool may_pin(uint64_t holder, const struct c4p_envelope *envelope)
         segment_endpoint(&rt.segment, segment_owner(&rt.segment, holder));
     bool routed = segment_owner(&rt.segment, holder) == segment_router_slot(&rt.segment);
 
-    if (rt.client || (routed && geometry->nodes == 1))
-        return false;
+    if (rt.client || (routed && geometry->nodes == 1) || envelope->kind == C4P_ELEMENT)
+        return false; /* what an element has would stay there for as long as it lives */
     if (envelope->body != 0 &&
         atomic_load_explicit(&segment_block(&rt.segment, holder)->refs, memory_order_acquire) != 1)
         return false;

@@ -60,11 +60,13 @@ static int options_parse(EntryMethod *method, PyObject *const *args, Py_ssize_t 
 static int invoke_element(struct c4p_envelope *like, const Proxy *proxy, PyObject *const *args,
                           Py_ssize_t count, PyObject *keywords)
 {
-    const struct collection *collection = proxy->collection;
+    struct collection *collection = proxy->collection;
     int64_t flat = collection_flat(collection, proxy->index, proxy->ndims);
 
     like->ndims = proxy->ndims;
     memcpy(like->index, proxy->index, sizeof(like->index));
+    if (collection->moved.count > 0)
+        return migration_send(like, collection, (uint64_t)flat, args, count, keywords);
     return message_send(like, collection_pe(collection, (uint64_t)flat), args, count, keywords);
 }
 

@@ -595,8 +595,9 @@ PyMODINIT_FUNC PyInit__c4py(void)
     names.send = PyUnicode_InternFromString("send");
     names.ret = PyUnicode_InternFromString("ret");
     names.awaitable = PyUnicode_InternFromString("awaitable");
+    names.migrated = PyUnicode_InternFromString("migrated");
     if (module == NULL || names.init == NULL || names.send == NULL || names.ret == NULL ||
-        names.awaitable == NULL || PyType_Ready(&Block_Type) != 0 ||
+        names.awaitable == NULL || names.migrated == NULL || PyType_Ready(&Block_Type) != 0 ||
         add_type(module, "Chare", &Chare_Type) != 0 ||
         add_type(module, "ChareClass", &ChareClass_Type) != 0 ||
         add_type(module, "EntryMethod", &EntryMethod_Type) != 0 ||

@@ -401,12 +401,12 @@ static uint64_t part_make(struct c4p_envelope *like, const struct reduction *r, 
         return message_block(like, 0);
     }
     if (*error == NULL) {
-        offset = message_make(like, &r->value, 1);
+        offset = message_make(like, &r->value, 1, NULL);
         if (offset != 0 || (*error = error_take()) == NULL)
             return offset;
     }
     like->flags |= C4P_EXCEPTION;
-    return message_make(like, error, 1);
+    return message_make(like, error, 1, NULL);
 }
 
 /* All local elements have contributed: bring our part to where the others' are. */
@@ -445,39 +445,45 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
 
 /* ---- contributing ---- */
 
-static int contribution_append(struct reduction *r, const Chare *chare, PyObject *data)
+/* What goes into the list of a gather or custom reduction, for an element of this PE. */
+static PyObject *contribution_prepare(const Reducer *reducer, Chare *chare, PyObject *data)
 {
-    PyObject *item, *index;
+    PyObject *item;
+
+    if (reducer->op == OP_CUSTOM && reducer->pre != Py_None)
+        item = PyObject_CallFunctionObjArgs(reducer->pre, data, (PyObject *)chare, NULL);
+    else
+        item = new_ref(data);
+    if (item != NULL)
+        Py_SETREF(item, value_snapshot(item));
+    return item;
+}
+
+static int contribution_append(struct reduction *r, const struct collection *collection,
+                               uint64_t flat, PyObject *item)
+{
+    PyObject *index;
     int rc;
 
     if (r->value == NULL && (r->value = PyList_New(0)) == NULL)
         return -1;
     r->owned = true;
-    if (r->reducer->op == OP_CUSTOM && r->reducer->pre != Py_None)
-        item = PyObject_CallFunctionObjArgs(r->reducer->pre, data, (PyObject *)chare, NULL);
-    else
-        item = new_ref(data);
-    if (item != NULL)
-        Py_SETREF(item, value_snapshot(item));
-    if (item != NULL && r->reducer->op == OP_GATHER) {
-        index = collection_index(chare->collection, chare->flat);
-        Py_SETREF(item, index ? PyTuple_Pack(2, index, item) : NULL);
-        Py_XDECREF(index);
-    }
+    if (r->reducer->op != OP_GATHER)
+        return PyList_Append(r->value, item);
+    index = collection_index(collection, flat);
+    item = index ? PyTuple_Pack(2, index, item) : NULL;
+    Py_XDECREF(index);
     rc = item == NULL ? -1 : PyList_Append(r->value, item);
     Py_XDECREF(item);
     return rc;
 }
 
-static int contribution_add(struct reduction *r, const Chare *chare, PyObject *data)
+static int contribution_combine(struct reduction *r, const struct collection *collection,
+                                PyObject *data)
 {
     PyObject *value, *sum;
-    bool several = chare->collection->count > 1;
+    bool several = collection->count > 1;
 
-    if (r->reducer->op == OP_NOP)
-        return 0;
-    if (reducer_gathers(r->reducer))
-        return contribution_append(r, chare, data);
     value = value_take(r->reducer, data, several, r->value == NULL);
     if (value == NULL)
         return -1;
@@ -493,6 +499,16 @@ static int contribution_add(struct reduction *r, const Chare *chare, PyObject *d
     Py_SETREF(r->value, sum);
     r->owned = true;
     return 0;
+}
+
+/* `data`: of gather and custom reductions what contribution_prepare() made. */
+static int contribution_add(struct reduction *r, const struct collection *collection, uint64_t flat,
+                            PyObject *data)
+{
+    if (r->reducer->op == OP_NOP)
+        return 0;
+    return reducer_gathers(r->reducer) ? contribution_append(r, collection, flat, data)
+                                       : contribution_combine(r, collection, data);
 }
 
 static int target_check(PyObject *target)
@@ -518,20 +534,99 @@ static int reducer_check(const struct collection *collection, const struct reduc
     return -1;
 }
 
-/* The future of one more contributor to an allreduce. */
-static Future *reduction_future(struct reduction *r)
+static Future *reduction_future(const Reducer *reducer)
 {
     Future *future = future_create(FUTURE_VALUES, 1);
 
-    if (future == NULL)
-        return NULL;
-    future_set_about(future, (PyObject *)r->reducer);
-    if ((r->futures == NULL && (r->futures = PyList_New(0)) == NULL) ||
-        PyList_Append(r->futures, (PyObject *)future) != 0) {
-        future_abandon(future);
-        return NULL;
-    }
+    if (future != NULL)
+        future_set_about(future, (PyObject *)reducer);
     return future;
+}
+
+/* One more contributor to an allreduce waits. */
+static int reduction_promise(struct reduction *r, PyObject *future)
+{
+    if (r->futures == NULL && (r->futures = PyList_New(0)) == NULL)
+        return -1;
+    return PyList_Append(r->futures, future);
+}
+
+/*
+ * A contribution to reduction `sequence` of the element at `flat`, which is at home here. `target` is a
+ * callback, or of an allreduce the contributor's future. -1 with an exception of its own.
+ */
+static int contribution_enter(struct collection *collection, uint64_t flat, uint32_t sequence,
+                              Reducer *reducer, PyObject *data, PyObject *target, bool all)
+{
+    struct reduction *r = reduction_find(collection, sequence);
+
+    if (r != NULL && reducer_check(collection, r, reducer, all) != 0)
+        return -1;
+    if (r == NULL && (r = reduction_open(collection, sequence, reducer, all)) == NULL)
+        return -1;
+    if (contribution_add(r, collection, flat, data) != 0) {
+        if (r->count == 0)
+            reduction_close(collection, r);
+        return -1;
+    }
+    /* An error from here on is not the contributor's: the others' parts are in it. */
+    if (all && reduction_promise(r, target) != 0)
+        loop_fatal();
+    if (!all && r->target == NULL)
+        r->target = new_ref(target);
+    if (++r->count == collection->count && reduction_publish(collection, r) != 0)
+        loop_fatal();
+    return 0;
+}
+
+/* An element away from home: what it contributes is counted there. */
+static int contribution_send(const Chare *chare, Reducer *reducer, PyObject *data, PyObject *target,
+                             bool all)
+{
+    const struct collection *collection = chare->collection;
+    struct c4p_envelope like = {.kind = C4P_CONTRIBUTION,
+                                .flags = all ? C4P_RETURN : 0,
+                                .collection = collection->id,
+                                .future = chare->flat,
+                                .sequence = chare->reductions};
+    PyObject *args[3] = {(PyObject *)reducer, target, Py_None}, *checked;
+
+    if (reducer->op != OP_NOP)
+        args[2] = data;
+    if (reducer->op != OP_NOP && !reducer_gathers(reducer)) {
+        /* So that what cannot be reduced is an error of the contributor's. */
+        checked = value_take(reducer, data, false, true);
+        if (checked == NULL)
+            return -1;
+        Py_DECREF(checked);
+    }
+    return message_send(&like, collection_pe(collection, chare->flat), args, 3, NULL);
+}
+
+int reduction_handle_contribution(uint64_t offset, const struct c4p_envelope *envelope)
+{
+    struct collection *collection = collection_find(envelope->collection);
+    PyObject *args[4] = {NULL, NULL, NULL, NULL};
+    int rc;
+
+    if (collection == NULL || !collection->created || envelope->args != 3 ||
+        envelope->future - collection->first >= collection->count) {
+        message_release(offset);
+        PyErr_SetString(PyExc_ValueError, "a contribution of an element that is not at home here");
+        return -1;
+    }
+    if (message_decode(offset, envelope, args) != 0)
+        return PyErr_Occurred() ? -1 : 0;
+    if (Py_TYPE(args[0]) != &Reducer_Type) {
+        PyErr_SetString(PyExc_ValueError, "a contribution without its reducer");
+        rc = -1;
+    } else {
+        rc =
+            contribution_enter(collection, envelope->future, envelope->sequence, (Reducer *)args[0],
+                               args[2], args[1], (envelope->flags & C4P_RETURN) != 0);
+    }
+    args_release(args, 3);
+    return rc;
 }
 
 PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *given,
@@ -539,29 +634,34 @@ PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, P
 {
     struct collection *collection = chare->collection;
     Reducer *reducer = reducer_resolve(given);
-    struct reduction *r;
     Future *future = NULL;
+    bool away;
+    int rc;
 
     if (reducer == NULL || (!all && target_check(target) != 0))
         return NULL;
-    r = reduction_find(collection, chare->reductions);
-    if (r != NULL && reducer_check(collection, r, reducer, all) != 0)
+    data = reducer_gathers(reducer) ? contribution_prepare(reducer, chare, data) : new_ref(data);
+    if (data == NULL)
         return NULL;
-    if (r == NULL && (r = reduction_open(collection, chare->reductions, reducer, all)) == NULL)
-        return NULL;
-    if (contribution_add(r, chare, data) != 0) {
-        if (r->count == 0)
-            reduction_close(collection, r);
+    if (all && (future = reduction_future(reducer)) == NULL) {
+        Py_DECREF(data);
         return NULL;
     }
-    /* An error from here on is not the contributor's: the others' parts are in it. */
+    if (all)
+        target = (PyObject *)future;
+    away = collection->moved.count > 0 && collection_pe(collection, chare->flat) != rt.pe;
+    if (away)
+        rc = contribution_send(chare, reducer, data, target, all);
+    else
+        rc = contribution_enter(collection, chare->flat, chare->reductions, reducer, data, target,
+                                all);
+    Py_DECREF(data);
+    if (rc != 0) {
+        if (future != NULL)
+            future_abandon(future);
+        return NULL;
+    }
     chare->reductions++;
-    if (all && (future = reduction_future(r)) == NULL)
-        loop_fatal();
-    if (!all && r->target == NULL)
-        r->target = new_ref(target);
-    if (++r->count == collection->count && reduction_publish(collection, r) != 0)
-        loop_fatal();
     if (future != NULL)
         return (PyObject *)future;
     Py_RETURN_NONE;
@@ -591,8 +691,13 @@ int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope
     }
     futures = new_ref(r->futures);
     reduction_close(collection, r);
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(futures); i++)
-        rc = future_deliver((Future *)PyList_GET_ITEM(futures, i), value[0] ? value[0] : Py_None);
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(futures); i++) {
+        Future *future = (Future *)PyList_GET_ITEM(futures, i);
+        PyObject *result = value[0] ? value[0] : Py_None;
+
+        rc = future->owner == rt.pe ? future_deliver(future, result)
+                                    : future_send_value(future->owner, future->id, result);
+    }
     Py_DECREF(futures);
     Py_XDECREF(value[0]);
     return rc;

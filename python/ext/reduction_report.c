@@ -20,15 +20,31 @@ static int report_add(PyObject *list, uint64_t collection, uint32_t sequence)
  */
 #define REPORT_LAST 20
 
+/* The chares that live here, one after the other, from *i = 0 on. */
+static const Chare *local_next(const struct collection *collection, size_t *i)
+{
+    size_t visitors;
+    const Chare *chare;
+
+    while (*i < collection->count)
+        if ((chare = collection->elements[(*i)++]) != NULL)
+            return chare;
+    visitors = *i - collection->count;
+    chare = migration_visitor(collection, &visitors);
+    *i = collection->count + visitors;
+    return chare;
+}
+
 static int report_last(PyObject *list, const struct collection *collection)
 {
     uint32_t last = 0;
+    const Chare *chare;
 
     if (!collection->created || collection->failed)
         return 0;
-    for (uint64_t i = 0; i < collection->count; i++)
-        if (collection->elements[i]->reductions > last)
-            last = collection->elements[i]->reductions;
+    for (size_t i = 0; (chare = local_next(collection, &i)) != NULL;)
+        if (chare->reductions > last)
+            last = chare->reductions;
     for (uint32_t back = 1; back <= last && back <= REPORT_LAST; back++)
         if (report_add(list, collection->id, last - back) != 0)
             return -1;
@@ -96,6 +112,7 @@ PyObject *reduction_lacking(PyObject *self, PyObject *args)
     unsigned sequence;
     struct collection *collection;
     PyObject *some;
+    const Chare *chare;
     unsigned long long lacking = 0;
 
     (void)self;
@@ -105,12 +122,12 @@ PyObject *reduction_lacking(PyObject *self, PyObject *args)
     if (collection == NULL || collection->class == NULL || !collection->created)
         Py_RETURN_NONE;
     some = PyList_New(0);
-    for (uint64_t i = 0; some != NULL && i < collection->count; i++) {
+    for (size_t i = 0; some != NULL && (chare = local_next(collection, &i)) != NULL;) {
         PyObject *text;
 
-        if (collection->elements[i]->reductions > sequence || ++lacking > 5)
+        if (chare->reductions > sequence || ++lacking > 5)
             continue;
-        text = collection_describe(collection, (int64_t)(collection->first + i));
+        text = collection_describe(collection, (int64_t)chare->flat);
         if (text == NULL || PyList_Append(some, text) != 0)
             Py_CLEAR(some);
         Py_XDECREF(text);

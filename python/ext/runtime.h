@@ -89,11 +89,12 @@ struct collection {
     bool failed;  /* a session goes on though a constructor raised: `failure` is what callers get */
     uint32_t on_pe; /* PLACE_ON */
     int32_t dims[C4P_MAX_DIMS];
-    uint64_t total;               /* elements over all PEs */
-    uint64_t first, count;        /* local elements: flat indexes first .. first + count - 1 */
-    struct chare **elements;      /* strong references, count of them */
-    uint64_t held, held_last;     /* messages that came before the elements: chain of offsets */
+    uint64_t total;           /* elements over all PEs */
+    uint64_t first, count;    /* elements at home here: flat indexes first .. first + count - 1 */
+    struct chare **elements;  /* strong references, count of them; NULL: away */
+    uint64_t held, held_last; /* messages that came before the elements: chain of offsets */
     struct reduction *reductions; /* open ones, oldest first */
+    struct table moved;           /* position -> struct whereabouts (migration.c) */
     PyObject *proxy;              /* what elements see as thisProxy */
     PyObject *failure;
     uint32_t session; /* of a client: rt.session_number that it belongs to */
@@ -106,6 +107,7 @@ typedef struct chare {
     uint64_t flat;                               /* position in the collection */
     uint32_t reductions;                         /* contributions made so far */
     int32_t live_coroutines;
+    bool gone; /* the chare lives on another PE now: this is what it left behind */
 } Chare;
 
 extern PyTypeObject Chare_Type;
@@ -162,7 +164,8 @@ struct coroutine {
 enum future_mode {
     FUTURE_VALUES,     /* `expected` values, in order of arrival */
     FUTURE_COMPLETION, /* `expected` PEs report completion; the value is None */
-    FUTURE_RETURNS     /* `expected` PEs report return values; the value is a list by index */
+    FUTURE_RETURNS,    /* `expected` PEs report return values; the value is a list by index */
+    FUTURE_SHARE       /* calls of a broadcast made elsewhere: the outcomes go to `share` */
 };
 
 typedef struct {
@@ -180,6 +183,8 @@ typedef struct {
     struct coroutine **waiters;
     uint32_t waiter_count, waiter_room;
     PyObject *watchers; /* list of callables, of a client; may be NULL */
+    struct completion *share;
+    uint64_t share_first, share_count; /* position of the one chare, how many chares */
 } Future;
 
 extern PyTypeObject Future_Type;
@@ -230,6 +235,7 @@ struct runtime {
     uint64_t local, local_last;     /* messages to this PE itself: chain of offsets */
     uint64_t mail;                  /* rest of what was taken from the inbox */
     uint64_t resumed, resumed_last; /* messages that had to wait and need not any more */
+    bool resuming;                  /* one of these is being handled */
     uint64_t quiet;                 /* total of messages at the last quiescence announced */
     struct table collections;       /* id -> struct collection */
     struct table classes;           /* hash -> ChareClass */
@@ -254,7 +260,7 @@ extern struct runtime rt;
 
 /* Interned strings that C looks up. */
 extern struct names {
-    PyObject *init, *send, *ret, *awaitable;
+    PyObject *init, *send, *ret, *awaitable, *migrated;
 } names;
 
 /* Become an endpoint of a segment; takes the descriptors over. -1 with an exception. */
@@ -308,7 +314,13 @@ void message_nudge(void);
 /* A block for `size` bytes of body, its envelope a copy of `like`. 0 with an exception. */
 uint64_t message_block(const struct c4p_envelope *like, size_t size);
 /* A block with encoded arguments that is not sent yet. 0 with an exception. */
-uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count);
+uint64_t message_make(const struct c4p_envelope *like, PyObject *const *args, Py_ssize_t count,
+                      PyObject *keywords);
+/*
+ * Send a message on, in the name of who sent it first; to this PE itself: as message_resume(). It is
+ * marked as forwarded, but for one of our own that we have only held back, if `forwarded` is false.
+ */
+int message_redirect(uint64_t offset, uint32_t target, bool forwarded);
 /* Decode a message's arguments into out (count + 1 places). Checks what envelope_check() cannot. */
 int message_decode(uint64_t offset, const struct c4p_envelope *envelope, PyObject **out);
 /*
@@ -338,7 +350,10 @@ void collection_participants(const struct collection *collection, uint32_t *firs
 /* Flat position of an index; -1 if it is out of bounds. */
 int64_t collection_flat(const struct collection *collection, const int32_t *index, unsigned ndims);
 uint32_t collection_pe(const struct collection *collection, uint64_t flat);
-/* The index of a position, as the user sees it. */
+/* The index of a position; the rest of the array is zeroed. */
+void collection_unflatten(const struct collection *collection, uint64_t flat,
+                          int32_t index[C4P_MAX_DIMS]);
+/* ... as the user sees it. */
 PyObject *collection_index(const struct collection *collection, uint64_t flat);
 /* "Worker[3]" or "Worker[1, 2]". New reference. */
 PyObject *collection_describe(const struct collection *collection, int64_t flat);
@@ -348,6 +363,12 @@ PyObject *collection_describe(const struct collection *collection, int64_t flat)
  */
 PyObject *collection_create(struct collection *description, PyObject *given);
 int collection_handle_create(uint64_t offset, const struct c4p_envelope *envelope);
+/* An object for an element, without a call of its constructor. */
+Chare *element_allocate(struct collection *collection, uint64_t flat);
+/* The collection of a message, known or not. */
+struct collection *collection_of(const struct c4p_envelope *envelope);
+/* Keep a message until its collection has been created here. */
+void collection_hold(struct collection *collection, uint64_t offset);
 /* In a session: a constructor has raised. Reports the pending exception, and keeps it for callers. */
 void collection_fail(struct collection *collection);
 
@@ -365,6 +386,45 @@ PyObject *call_exception(void);
 int call_refuse(const struct c4p_envelope *envelope);
 struct completion *completion_create(const struct c4p_envelope *envelope, uint64_t elements);
 int completion_end(struct completion *completion);
+/* The number of a future for calls of `count` chares, of which `first` is one, that are part of it. */
+uint64_t completion_share(struct completion *completion, uint64_t first, uint64_t count);
+/* What such a future gets: a value, or the arguments of a C4P_COMPLETION. */
+int completion_take_value(const Future *share, PyObject *value);
+int completion_take_part(const Future *share, bool raised, PyObject *const *args);
+
+/* ---- migration.c ---- */
+
+/* How the calls of a collection's elements are to be made that a broadcast has come for. */
+struct broadcast {
+    const struct c4p_envelope *envelope;
+    EntryMethod *method;
+    PyObject **args; /* as call_element() takes them */
+    Py_ssize_t count;
+    PyObject *keywords;
+};
+
+/* Send a call to an element, wherever it is. */
+int migration_send(const struct c4p_envelope *like, struct collection *collection, uint64_t flat,
+                   PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+/* A message for an element of a collection in which some have moved, or which is not at home here.
+ * 0: *chare is it (NULL: there is none); 1: the message went on, or is kept. */
+int migration_arrive(struct collection *collection, int64_t flat, uint64_t offset,
+                     const struct c4p_envelope *envelope, Chare **chare);
+/*
+ * A broadcast for a collection in which some have moved: *run gets those to be called here and now, new
+ * references in an array for PyMem_Free(), of which there are *count. All others are seen to, and report
+ * to the completion (may be NULL).
+ */
+int migration_broadcast(struct collection *collection, const struct broadcast *broadcast,
+                        struct completion *completion, Chare ***run, uint64_t *count);
+/* A home's copy of one, for those of its elements that live here: the same. */
+int migration_shared(struct collection *collection, const struct broadcast *broadcast,
+                     struct completion **completion, Chare ***run, uint64_t *count);
+/* Elements that live here, away from home, from *i on; NULL: no more. For reports. */
+Chare *migration_visitor(const struct collection *collection, size_t *i);
+int location_handle(uint64_t offset, const struct c4p_envelope *envelope);
+int element_handle(uint64_t offset, const struct c4p_envelope *envelope);
+PyObject *chare_migrate(PyObject *self, PyObject *args, PyObject *kwargs);
 
 /* ---- coroutine.c ---- */
 
@@ -434,6 +494,8 @@ PyObject *proxy_unpickle(PyObject *self, PyObject *bytes);
 /* ---- chare.c ---- */
 
 ChareClass *chare_class_of(PyObject *type);
+/* Raise unless the runtime has made it, and it is still here. */
+int chare_require(const Chare *chare);
 PyObject *chare_create_single(PyObject *args, PyObject *kwargs);
 int class_handle_wanted(uint64_t offset, const struct c4p_envelope *envelope);
 int class_handle(uint64_t offset, const struct c4p_envelope *envelope);
@@ -452,6 +514,8 @@ PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, P
 int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_node_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope);
+/* A contribution of an element that is at home here. */
+int reduction_handle_contribution(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *reduction_report(PyObject *self, PyObject *unused);
 PyObject *reduction_recent(PyObject *self, PyObject *unused);
 PyObject *reduction_lacking(PyObject *self, PyObject *args);

@@ -88,8 +88,10 @@ def test_a_forked_child_is_no_pe_and_leaves_its_parent_alone(run_program):
     refused = 'Charm4PyError True'
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result
-    assert lines == [
-        '(3, 100000.0)', '0', '1', *[refused] * 5, '0', refused, '5', '0', '[0, 1, 4, 9, 16]',
+    # What the children print and what main prints come through two pipes, in no order.
+    assert lines.count(refused) == 6, result
+    assert [line for line in lines if line != refused] == [
+        '(3, 100000.0)', '0', '1', '0', '5', '0', '[0, 1, 4, 9, 16]',
         "['[]\\n', '[]\\n']", '[[0, 1, 4, 9, 16], [0, 1, 4, 9, 16]]', 'at exit', 'at exit',
     ], result
     assert result.stderr.splitlines()[-1] == 'ValueError: in the child', result
