@@ -61,7 +61,7 @@ int location_arrive(struct location *location, uint32_t self, uint32_t origin, b
     bool home = location->home == self;
 
     *pe = home ? location->place : location->home;
-    if (home && location->moving && !forwarded)
+    if (home && location->away && !forwarded)
         *verdict = LOCATION_HOLD;
     else if (location->here)
         *verdict = location->frozen ? LOCATION_KEEP : LOCATION_RUN;
@@ -81,6 +81,7 @@ static int hear_move(struct location *location, uint32_t self, uint32_t source, 
     if (location->home != self || location->moving || location->place != source)
         return 1;
     location->moving = true;
+    location->away = source != self; /* here what comes is kept, until it leaves */
     location->direct_count = 0;
     for (uint32_t i = 0; i < count; i++)
         if (operations->say(operations->context, location, location->direct[i], LOCATION_RECALL,
@@ -95,7 +96,7 @@ static int hear_here(struct location *location, uint32_t self, uint32_t source, 
     (void)number;
     if (location->home != self || !location->moving)
         return 1;
-    location->moving = false;
+    location->moving = location->away = false;
     location->place = source;
     if (operations->say(operations->context, location, source, LOCATION_CONFIRM, 0) != 0)
         return -1;
@@ -152,6 +153,7 @@ static int leave(struct location *location, const struct location_operations *op
     int rc;
 
     location->here = location->landed = location->frozen = location->granted = false;
+    location->away = true;
     rc = operations->depart(operations->context, location, to);
     if (rc == 0)
         return operations->say(operations->context, location, to, LOCATION_LANDED, 0);

@@ -67,7 +67,8 @@ struct location {
     uint32_t home;
     uint32_t place; /* of its home: where it lives; of a sender: where the direct way leads */
     /* of its home */
-    bool moving;      /* what is for it is held back, even if it is here */
+    bool moving;      /* what this PE sends to it is held back */
+    bool away;        /* so is what others send: it has left, and HERE has not come */
     uint32_t *direct; /* PEs that were told PLACE and not RECALL; malloc() */
     uint32_t direct_count, direct_room;
     /* of a sender that is not its home */
