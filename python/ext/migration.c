@@ -176,8 +176,10 @@ static int element_send(struct whereabouts *w, Chare *chare, uint32_t to)
     PyObject *args[2] = {NULL, NULL};
     int rc = -1;
 
-    if (chare->live_coroutines > 0)
-        return runtime_error("a coroutine of it has not ended") == NULL ? -1 : 0;
+    if (chare->live_coroutines > 0) {
+        runtime_error("a coroutine of it has not ended");
+        return -1;
+    }
     args[0] = proxy_create(w->collection, NULL, 0);
     args[1] = args[0] ? runtime_hook("element_state", (PyObject *const *)&chare, 1) : NULL;
     if (args[1] != NULL)
