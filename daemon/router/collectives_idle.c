@@ -157,18 +157,30 @@ static void step_take(struct collectives *c, const struct quiet_step *step, int6
     }
 }
 
+/*
+ * A node has reported: an announcement that still waits for memory is void. What it would tell is not
+ * so any more, or will be asked for again; and it would go out with the counts that are known by then.
+ */
+static void report_hear(struct collectives *c, uint32_t node, const struct quiet_counts *counts,
+                        int64_t now)
+{
+    struct quiet_step step;
+
+    c->step.quiet = false;
+    quiet_report(c->quiet, node, counts, &step);
+    step_take(c, &step, now);
+}
+
 /* Node 0's own report: before another node's counts, since what clients send has no PE to tell it. */
 static void own_report(struct collectives *c, int64_t now)
 {
     const struct quiet_counts counts = counts_read(c);
-    struct quiet_step step;
 
     if (!all_asleep(c) || (!c->idle_forced && counts_equal(&counts, &c->reported)))
         return;
     c->reported = counts;
     c->idle_forced = false;
-    quiet_report(c->quiet, 0, &counts, &step);
-    step_take(c, &step, now);
+    report_hear(c, 0, &counts, now);
 }
 
 static bool counts_take(const struct c4p_envelope *envelope, struct quiet_counts *counts)
@@ -181,7 +193,6 @@ static enum collectives_answer report_take(struct collectives *c, uint32_t from,
                                            const struct c4p_envelope *envelope, int64_t now)
 {
     struct quiet_counts counts;
-    struct quiet_step step;
 
     if (c->quiet == NULL || !counts_take(envelope, &counts))
         return collectives_broken(c, offset,
@@ -189,8 +200,7 @@ static enum collectives_answer report_take(struct collectives *c, uint32_t from,
                                   "job's home");
     c->host.release(c->host.context, offset);
     own_report(c, now);
-    quiet_report(c->quiet, from, &counts, &step);
-    step_take(c, &step, now);
+    report_hear(c, from, &counts, now);
     return COLLECTIVES_TAKEN;
 }
 
