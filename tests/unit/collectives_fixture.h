@@ -1,7 +1,7 @@
 /*
  * One router's part in what routers do together (daemon/router/collectives.h), alone: other nodes,
- * PEs and streams are played by hand. What it sends and delivers is written down in order, and given
- * back at once. Its memory can be taken away to the last block, and given back one by one.
+ * PEs and streams are played by hand. What it sends and delivers is noted in order, and given back
+ * at once. Its memory can be taken away to the last block, and given back one by one.
  */
 #ifndef C4P_TESTS_COLLECTIVES_FIXTURE_H
 #define C4P_TESTS_COLLECTIVES_FIXTURE_H
@@ -247,7 +247,7 @@ static inline void tick(struct bench *bench)
 
 /* ---- memory ---- */
 
-/* Of SPARES blocks of some size so many can be had now, and nothing else; ALL_SPARES: everything. */
+/* Of SPARES blocks of some size so many can be had now, nothing else; ALL_SPARES: everything. */
 static inline void memory_leave(struct bench *bench, uint32_t free)
 {
     if (free == ALL_SPARES) {
@@ -284,8 +284,8 @@ static inline void memory_take(struct bench *bench, uint64_t spare_size)
 
 /*
  * A block is held up for want of memory, whatever there is of it less than `needed` spares: nothing
- * has happened to it or to anything else, and the stream is asked again a moment later. Then there is
- * what it needs, and it is taken.
+ * has happened to it or to anything else, and the stream is asked again a moment later. Then there
+ * is what it needs, and it is taken.
  */
 static inline void held_up_until(struct bench *bench, uint32_t needed, uint32_t from,
                                  enum collectives_stream stream, uint64_t offset)

@@ -313,14 +313,18 @@ static inline uint64_t message_await(struct bench *bench, uint32_t pe)
 static inline void message_release(struct bench *bench, uint32_t pe, uint64_t offset)
 {
     struct host *host = host_of(bench, pe);
+    uint64_t holder = segment_block(&host->segment, offset)->body;
 
+    if (holder != 0 && atomic_fetch_sub(&segment_block(&host->segment, holder)->refs, 1) == 1)
+        region_returns_add(&host->returns, holder, true);
     region_returns_add(&host->returns, offset, true);
 }
 
 static inline bool body_is_whole(const struct host *host, uint64_t offset)
 {
     const struct c4p_envelope *block = segment_block(&host->segment, offset);
-    const uint8_t *body = host->segment.base + offset + C4P_ENVELOPE_SIZE;
+    uint64_t holder = block->body != 0 ? block->body : offset;
+    const uint8_t *body = host->segment.base + holder + C4P_ENVELOPE_SIZE;
     uint8_t byte = (uint8_t)(block->sequence * 7 + block->body_size);
 
     return block->body_size == 0 ||
@@ -349,6 +353,53 @@ static inline uint64_t region_left(struct bench *bench, uint32_t pe)
 
     region_reclaim(region);
     return region_used(region);
+}
+
+/* ---- nodes that are played ---- */
+
+struct stranger {
+    void *socket;
+    struct frame_header header;
+};
+
+/* Somebody who speaks to host 0 under a key, and claims to be node 1. */
+static inline void stranger_open(struct bench *bench, struct stranger *stranger,
+                                 const struct node_key *key, const uint8_t *secret_key)
+{
+    void *socket = zmq_socket(bench->zmq, ZMQ_PUSH);
+
+    require(socket != NULL);
+    require(zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, &bench->hosts[0].key, 32) == 0);
+    require(zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, key, 32) == 0);
+    require(zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret_key, 32) == 0);
+    require(zmq_setsockopt(socket, ZMQ_LINGER, &(int){0}, sizeof(int)) == 0);
+    require(zmq_connect(socket, plane_address(bench->hosts[0].plane)) == 0);
+    *stranger = (struct stranger){.socket = socket,
+                                  .header = {.version = FRAME_VERSION,
+                                             .type = FRAME_DATA,
+                                             .epoch = TEST_EPOCH,
+                                             .job = TEST_JOB,
+                                             .from = 1,
+                                             .secret = "fifteen letters"}};
+}
+
+static inline void stranger_send(struct stranger *stranger, const void *data, size_t size)
+{
+    uint8_t frame[512];
+
+    memcpy(frame, &stranger->header, sizeof(stranger->header));
+    require(size <= sizeof(frame) - sizeof(stranger->header));
+    if (size > 0)
+        memcpy(frame + sizeof(stranger->header), data, size);
+    require(zmq_send(stranger->socket, frame, sizeof(stranger->header) + size, 0) >= 0);
+}
+
+static inline void stranger_say(struct stranger *stranger, uint32_t source, uint32_t target)
+{
+    struct c4p_envelope envelope = envelope_to(source, target, 0);
+
+    stranger_send(stranger, &envelope, sizeof(envelope));
+    stranger->header.position += sizeof(envelope);
 }
 
 #endif

@@ -1,8 +1,7 @@
 /*
- * What routers do together when there is no memory for it now: nothing is lost, doubled or out of
- * order, nothing half done is left, and it goes on when there is room.
+ * Multicasts and reductions over nodes when there is no memory now: nothing is lost, doubled
+ * or out of order, nothing half done is left, and it goes on when there is room.
  */
-#include "daemon/router/quiet.h"
 #include "tests/unit/collectives_fixture.h"
 
 #define CONTROL C4P_ENVELOPE_SIZE /* the size of blocks without a body */
@@ -35,6 +34,35 @@ static void a_message_to_many_is_sent_to_all_nodes_or_to_none(void **state)
     expect_sent(&bench, 0, STREAM_DIRECT, C4P_CALL, 1);
     expect_sent(&bench, 2, STREAM_DIRECT, C4P_CALL, 1);
     expect_sent(&bench, 3, STREAM_DIRECT, C4P_CALL, 1);
+    bench_close(&bench);
+}
+
+static void a_body_that_a_message_to_many_shares_is_counted_once_for_each_node(void **state)
+{
+    struct c4p_envelope envelope = to_many(0, 0, 3 * NODE_PES, 0, 1);
+    struct bench bench;
+    uint64_t holder, offset;
+
+    (void)state;
+    bench_open(&bench, 3, 0);
+    holder = block_make(&bench, bench.pe_region,
+                        (struct c4p_envelope){.kind = C4P_CALL, .method = 1, .body_size = 3000});
+    atomic_store(&block_at(&bench, holder)->refs, 2); /* a PE of this node has it, too */
+    envelope.body = holder;
+    offset = block_make(&bench, bench.pe_region, envelope);
+    block_at(&bench, offset)->body_size = 3000;
+    memory_take(&bench, CONTROL);
+    for (uint32_t spares = 0; spares < 2; spares++) {
+        memory_leave(&bench, spares);
+        assert_int_equal(offer(&bench, 0, STREAM_DIRECT, offset), COLLECTIVES_LATER);
+        assert_int_equal(atomic_load(&block_at(&bench, holder)->refs), 2);
+    }
+    memory_leave(&bench, 2);
+    assert_int_equal(offer(&bench, 0, STREAM_DIRECT, offset), COLLECTIVES_TAKEN);
+    expect_sent(&bench, 1, STREAM_DIRECT, C4P_CALL, 1);
+    expect_sent(&bench, 2, STREAM_DIRECT, C4P_CALL, 1);
+    assert_int_equal(atomic_load(&block_at(&bench, holder)->refs), 1);
+    region_free(bench.pe_region, holder);
     bench_close(&bench);
 }
 
@@ -255,7 +283,7 @@ static void a_body_that_made_room_comes_back_when_there_is_some_for_it(void **st
     assert_int_equal(offer(&bench, 0, STREAM_DIRECT, mark), COLLECTIVES_LATER);
     tick(&bench);
     expect_resumed(&bench, 0);
-    /* Now there is room for the body, and none for the messages that share it: it makes room again. */
+    /* Now there is room for the body, and none for the messages that share it. */
     memory_leave(&bench, 1);
     assert_int_equal(offer(&bench, 0, STREAM_DIRECT, mark), COLLECTIVES_LATER);
     used = region_used(bench.region);
@@ -419,225 +447,35 @@ static void what_waits_outside_of_the_segment_comes_back_and_keeps_its_order(voi
     bench_close(&bench);
 }
 
-/* ---- quiescence ---- */
-
-static void want_quiescence(struct bench *bench, uint32_t slot, uint32_t wanted)
+static void a_job_that_ends_while_something_waits_leaves_nothing(void **state)
 {
-    atomic_store(&segment_endpoint(&bench->segment, slot)->quiescence_wanted, wanted);
-}
-
-static struct c4p_envelope counts(enum c4p_kind kind, uint32_t from, uint32_t to, uint64_t sent,
-                                  uint64_t handled)
-{
-    return (struct c4p_envelope){.kind = (uint8_t)kind,
-                                 .source = C4P_ROUTER | from,
-                                 .target = C4P_ROUTER | to,
-                                 .collection = sent,
-                                 .future = handled};
-}
-
-static void expect_told(struct bench *bench, uint32_t pe)
-{
-    const struct event *event = event_next(bench, DELIVERED);
-
-    assert_int_equal(event->envelope.kind, C4P_QUIESCENT);
-    assert_int_equal(event->envelope.target, pe);
-}
-
-static void quiescence_is_told_to_all_who_wait_for_it_or_to_nobody_yet(void **state)
-{
+    const uint8_t text[] = {0x08, 2, 'o', 'k'};
+    struct c4p_tail waits = sum;
     struct bench bench;
-    uint64_t offset;
 
     (void)state;
-    bench_open(&bench, 2, 1);
-    want_quiescence(&bench, 0, 1);
-    want_quiescence(&bench, 2, 1);
-    offset = block_make(&bench, bench.region, counts(C4P_QUIESCENT, 0, 1, 0, 0));
-    memory_take(&bench, CONTROL);
-    held_up_until(&bench, 2, 0, STREAM_DIRECT, offset);
-    expect_told(&bench, NODE_PES);
-    expect_told(&bench, NODE_PES + 2);
-    bench_close(&bench);
-}
-
-static void quiescence_that_is_over_before_there_was_memory_is_told_to_nobody(void **state)
-{
-    struct bench bench;
-    uint64_t offset;
-
-    (void)state;
-    bench_open(&bench, 2, 1);
-    want_quiescence(&bench, 0, 1);
-    offset = block_make(&bench, bench.region, counts(C4P_QUIESCENT, 0, 1, 0, 0));
-    memory_take(&bench, CONTROL);
-    assert_int_equal(offer(&bench, 0, STREAM_DIRECT, offset), COLLECTIVES_LATER);
-    atomic_fetch_add(&segment_endpoint(&bench.segment, 1)->sent, 1);
-    tick(&bench);
-    expect_resumed(&bench, 0);
-    memory_leave(&bench, 2);
-    assert_int_equal(offer(&bench, 0, STREAM_DIRECT, offset), COLLECTIVES_TAKEN);
-    assert_int_equal(bench.released, 1);
-    bench_close(&bench);
-}
-
-/* A PE of this node says that all of them sleep. */
-static void fall_asleep(struct bench *bench)
-{
-    const struct c4p_envelope idle = {
-        .kind = C4P_IDLE, .source = first_pe(bench), .target = C4P_ROUTER | bench->self};
-
+    bench_open(&bench, 3, 0);
+    part_offer(&bench, 2, &sum, text, sizeof(text));
+    part_offer(&bench, 1, &sum, text, sizeof(text));
+    waits.id = 1;
+    part_offer(&bench, 2, &waits, text, sizeof(text));
     assert_int_equal(
-        offer(bench, bench->self, STREAM_DIRECT, block_make(bench, bench->pe_region, idle)),
+        offer(&bench, 1, STREAM_RELAY, block_make(&bench, bench.region, to_many(3, 0, 9, 100, 1))),
         COLLECTIVES_TAKEN);
-}
-
-static void a_node_that_has_no_memory_for_its_report_makes_it_later_and_once(void **state)
-{
-    const struct event *event;
-    struct bench bench;
-
-    (void)state;
-    bench_open(&bench, 2, 1);
+    expect_resumed(&bench, 1);
+    collectives_make_room(bench.collectives);
+    assert_int_equal(region_used(bench.region), 0);
     memory_take(&bench, CONTROL);
-    atomic_store(&segment_endpoint(&bench.segment, 0)->sent, 5);
-    fall_asleep(&bench);
-    tick(&bench);
-    tick(&bench);
-    nothing_more(&bench);
-    atomic_store(&segment_endpoint(&bench.segment, 0)->sent, 6);
-    memory_leave(&bench, 1);
-    tick(&bench);
-    event = event_next(&bench, SENT);
-    assert_int_equal(event->node, 0);
-    assert_int_equal(event->envelope.kind, C4P_IDLE);
-    assert_int_equal(event->envelope.collection, 6); /* as it is now */
-    assert_int_equal(bench.wake_at, 0);
-    bench_close(&bench);
-}
-
-/* Node 0 of three hears that all have gone to sleep; what it has sent and they have handled is this.
- * Nodes 1 and 2 answer what it asks. */
-static void report_comes(struct bench *bench, uint32_t node, uint64_t sent, uint64_t handled)
-{
-    struct c4p_envelope envelope = counts(C4P_IDLE, node, 0, sent, handled);
-
-    assert_int_equal(offer(bench, node, STREAM_DIRECT, block_make(bench, bench->region, envelope)),
-                     COLLECTIVES_TAKEN);
-}
-
-static void answer_comes(struct bench *bench, uint32_t node, uint32_t wave, uint64_t sent,
-                         uint64_t handled)
-{
-    struct c4p_envelope envelope = counts(C4P_WAVE, node, 0, sent, handled);
-
-    envelope.flags = C4P_RETURN;
-    envelope.sequence = wave;
-    assert_int_equal(offer(bench, node, STREAM_DIRECT, block_make(bench, bench->region, envelope)),
-                     COLLECTIVES_TAKEN);
-}
-
-static uint32_t expect_wave(struct bench *bench)
-{
-    uint32_t wave = 0;
-
-    for (uint32_t node = 1; node < bench->nodes; node++) {
-        expect_sent(bench, node, STREAM_DIRECT, C4P_WAVE, QUIET_WANTED);
-        wave = bench->events[bench->read - 1].envelope.sequence;
-    }
-    return wave;
-}
-
-static void expect_announced(struct bench *bench, uint64_t sent, uint64_t handled)
-{
-    for (uint32_t node = 1; node < bench->nodes; node++) {
-        expect_sent(bench, node, STREAM_DIRECT, C4P_QUIESCENT, QUIET_WANTED);
-        assert_int_equal(bench->events[bench->read - 1].envelope.collection, node == 1 ? sent : 0);
-        assert_int_equal(bench->events[bench->read - 1].envelope.future, node == 1 ? 0 : handled);
-    }
-}
-
-/*
- * Node 0 of three, without memory: node 1 has sent `messages` to node 2. The reports are blocks that
- * come, which the bench gives a spare each; they are released at once.
- */
-static uint32_t asked_without_memory(struct bench *bench, uint64_t messages)
-{
-    uint32_t wave;
-
-    bench_open(bench, 3, 0);
-    want_quiescence(bench, 1, 1);
-    memory_take(bench, CONTROL);
-    fall_asleep(bench);
-    tick(bench); /* its own counters */
-    memory_leave(bench, 1);
-    report_comes(bench, 1, messages, 0);
-    report_comes(bench, 2, 0, messages);
-    nothing_more(bench);
-    memory_leave(bench, 1);
-    tick(bench);
-    nothing_more(bench);
-    memory_leave(bench, 2);
-    tick(bench);
-    wave = expect_wave(bench);
-    nothing_more(bench);
-    return wave;
-}
-
-static void node_0_asks_all_nodes_when_there_is_memory_and_announces_then_to_all(void **state)
-{
-    struct bench bench;
-    uint32_t wave;
-
-    (void)state;
-    wave = asked_without_memory(&bench, 4);
-    memory_leave(&bench, 1);
-    answer_comes(&bench, 1, wave, 4, 0);
-    answer_comes(&bench, 2, wave, 0, 4);
-    /* A message for each of two nodes, and one for the PE here that waits: all or none. */
-    for (uint32_t spares = 0; spares < 3; spares++) {
-        memory_leave(&bench, spares);
-        tick(&bench);
-        nothing_more(&bench);
-    }
-    memory_leave(&bench, 3);
-    tick(&bench);
-    expect_told(&bench, 1);
-    expect_announced(&bench, 4, 4);
-    nothing_more(&bench);
-    assert_int_equal(bench.wake_at, 0);
-    bench_close(&bench);
-}
-
-static void an_announcement_that_waits_for_memory_is_void_when_something_happens(void **state)
-{
-    struct bench bench;
-    uint32_t wave;
-
-    (void)state;
-    wave = asked_without_memory(&bench, 4);
-    memory_leave(&bench, 1);
-    answer_comes(&bench, 1, wave, 4, 0);
-    answer_comes(&bench, 2, wave, 0, 4);
-    /* A timer of node 1 has sent a message more, which is under way. */
-    report_comes(&bench, 1, 5, 0);
-    memory_leave(&bench, SPARES);
-    tick(&bench);
-    nothing_more(&bench);
-    /* It has arrived: now it is true again. */
-    report_comes(&bench, 2, 0, 5);
-    wave = expect_wave(&bench);
-    answer_comes(&bench, 1, wave, 5, 0);
-    answer_comes(&bench, 2, wave, 0, 5);
-    expect_told(&bench, 1);
-    expect_announced(&bench, 5, 5);
-    bench_close(&bench);
+    part_offer(&bench, 0, &sum, text, sizeof(text));
+    event_next(&bench, DELIVERED);
+    bench_close(&bench); /* a part that was made, a part that came and a body are outside */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         watched_test(a_message_to_many_is_sent_to_all_nodes_or_to_none),
+        watched_test(a_body_that_a_message_to_many_shares_is_counted_once_for_each_node),
         watched_test(a_large_message_and_its_marks_are_sent_together_or_not_at_all),
         watched_test(without_room_along_the_tree_a_large_message_goes_straight_to_each_node),
         watched_test(a_small_message_is_copied_for_every_pe_or_for_none),
@@ -649,11 +487,7 @@ int main(void)
         watched_test(all_streams_that_are_held_up_are_asked_again_together),
         watched_test(results_without_memory_wait_in_the_order_in_which_they_were_made),
         watched_test(what_waits_outside_of_the_segment_comes_back_and_keeps_its_order),
-        watched_test(quiescence_is_told_to_all_who_wait_for_it_or_to_nobody_yet),
-        watched_test(quiescence_that_is_over_before_there_was_memory_is_told_to_nobody),
-        watched_test(a_node_that_has_no_memory_for_its_report_makes_it_later_and_once),
-        watched_test(node_0_asks_all_nodes_when_there_is_memory_and_announces_then_to_all),
-        watched_test(an_announcement_that_waits_for_memory_is_void_when_something_happens),
+        watched_test(a_job_that_ends_while_something_waits_leaves_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

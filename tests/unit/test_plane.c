@@ -385,51 +385,6 @@ static void a_connection_that_lost_the_last_message_is_noticed_when_it_is_made_a
 
 /* ---- frames that nobody should have sent ---- */
 
-struct stranger {
-    void *socket;
-    struct frame_header header;
-};
-
-/* Somebody who speaks to host 0 under a key, and claims to be node 1. */
-static void stranger_open(struct bench *bench, struct stranger *stranger,
-                          const struct node_key *key, const uint8_t *secret_key)
-{
-    void *socket = zmq_socket(bench->zmq, ZMQ_PUSH);
-
-    require(socket != NULL);
-    require(zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, &bench->hosts[0].key, 32) == 0);
-    require(zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, key, 32) == 0);
-    require(zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret_key, 32) == 0);
-    require(zmq_setsockopt(socket, ZMQ_LINGER, &(int){0}, sizeof(int)) == 0);
-    require(zmq_connect(socket, plane_address(bench->hosts[0].plane)) == 0);
-    *stranger = (struct stranger){.socket = socket,
-                                  .header = {.version = FRAME_VERSION,
-                                             .type = FRAME_DATA,
-                                             .epoch = TEST_EPOCH,
-                                             .job = TEST_JOB,
-                                             .from = 1,
-                                             .secret = "fifteen letters"}};
-}
-
-static void stranger_send(struct stranger *stranger, const void *data, size_t size)
-{
-    uint8_t frame[512];
-
-    memcpy(frame, &stranger->header, sizeof(stranger->header));
-    require(size <= sizeof(frame) - sizeof(stranger->header));
-    if (size > 0)
-        memcpy(frame + sizeof(stranger->header), data, size);
-    require(zmq_send(stranger->socket, frame, sizeof(stranger->header) + size, 0) >= 0);
-}
-
-static void stranger_say(struct stranger *stranger, uint32_t source, uint32_t target)
-{
-    struct c4p_envelope envelope = envelope_to(source, target, 0);
-
-    stranger_send(stranger, &envelope, sizeof(envelope));
-    stranger->header.position += sizeof(envelope);
-}
-
 static uint64_t refused(struct bench *bench)
 {
     return plane_figures(bench->hosts[0].plane).refused;
