@@ -179,7 +179,7 @@ class Host:
                               env=self.environment(env), **options)
         if check and done.returncode != 0:
             raise AssertionError(f"{self.name}: {words}: code {done.returncode}\n"
-                                 f"{done.stdout}\n{done.stderr}")
+                                 f"{done.stdout}\n{done.stderr}\n{self.last_words()}")
         return done
 
     def start(self, *words, env=None, **options):
@@ -210,6 +210,15 @@ class Host:
     def log(self):
         path = self.disk / "daemon.log"
         return path.read_text() if path.exists() else ""
+
+    def last_words(self):
+        """How the daemon is, and the end of its log: for what a failed test says."""
+        if self.daemon is None:
+            return "no daemon was started here"
+        code = self.daemon.poll()
+        state = "runs" if code is None else f"has ended with code {code}"
+        return "\n".join([f"the daemon {state}; the end of its log:",
+                          *self.log().splitlines()[-20:]])
 
     @property
     def daemon_pid(self):
