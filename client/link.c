@@ -165,12 +165,15 @@ int link_send(struct c4p_client *client, const void *frame, size_t size)
 
 bool link_has_mail(struct c4p_client *client)
 {
-    int events = 0;
+    int events = 0, rc;
     size_t size = sizeof(events);
 
-    return client->socket != NULL &&
-           zmq_getsockopt(client->socket, ZMQ_EVENTS, &events, &size) == 0 &&
-           (events & ZMQ_POLLIN) != 0;
+    if (client->socket == NULL)
+        return false;
+    do /* it may have taken in what the descriptor told of, so no answer is no option */
+        rc = zmq_getsockopt(client->socket, ZMQ_EVENTS, &events, &size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 && (events & ZMQ_POLLIN) != 0;
 }
 
 int link_receive(struct c4p_client *client)

@@ -238,9 +238,12 @@ static uint16_t event_take(void *monitor)
     uint8_t frame[6];
     char address[1];
     uint16_t event;
+    int size;
 
-    if (zmq_recv(monitor, frame, sizeof(frame), ZMQ_DONTWAIT) != (int)sizeof(frame) ||
-        zmq_recv(monitor, address, sizeof(address), ZMQ_DONTWAIT) < 0)
+    do
+        size = zmq_recv(monitor, frame, sizeof(frame), ZMQ_DONTWAIT);
+    while (size < 0 && errno == EINTR);
+    if (size != (int)sizeof(frame) || zmq_recv(monitor, address, sizeof(address), ZMQ_DONTWAIT) < 0)
         return 0;
     memcpy(&event, frame, sizeof(event));
     return event;

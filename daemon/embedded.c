@@ -79,15 +79,14 @@ static void on_signal(evutil_socket_t number, short what, void *argument)
 
 /* ---- start and end ---- */
 
-/* Events of the loop; the service is there already, since they use it. */
-static int events_open(struct embedded *daemon, char *error, size_t size)
+/* The service is there already, since they use it. */
+static void signals_open(struct embedded *daemon)
 {
-    struct process *process = &daemon->process;
+    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
 
-    if (process_watch(process, SIGTERM, EV_SIGNAL, on_signal, daemon, error, size) == NULL ||
-        process_watch(process, SIGINT, EV_SIGNAL, on_signal, daemon, error, size) == NULL)
-        return -1;
-    return process_watch_children(process, daemon->service, error, size);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        process_watch_signal(&daemon->process, numbers[i], on_signal, daemon);
+    process_watch_children(&daemon->process, daemon->service);
 }
 
 static int embedded_open(struct embedded *daemon, char *error, size_t size)
@@ -119,7 +118,8 @@ static int embedded_open(struct embedded *daemon, char *error, size_t size)
         snprintf(error, size, "%s", reason);
         return -1;
     }
-    return events_open(daemon, error, size);
+    signals_open(daemon);
+    return 0;
 }
 
 static void embedded_close(struct embedded *daemon)

@@ -420,13 +420,6 @@ static enum exit_code service_open(struct lasting *daemon, char *error)
     return result == STORE_DAMAGED || result == STORE_NEWER ? EXIT_CODE_REFUSED : EXIT_CODE_FAILED;
 }
 
-static struct event *watch(struct lasting *daemon, int number, short what,
-                           event_callback_fn callback, char *error)
-{
-    return process_watch(&daemon->process, number, what, callback, daemon, error,
-                         LASTING_REPORT_SIZE);
-}
-
 /* The service is there already, since they use it. */
 static enum exit_code events_open(struct lasting *daemon, char *error)
 {
@@ -451,14 +444,13 @@ static enum exit_code events_open(struct lasting *daemon, char *error)
     };
 
     for (size_t i = 0; i < sizeof(timers) / sizeof(*timers); i++)
-        if ((*timers[i].timer = watch(daemon, -1, 0, timers[i].callback, error)) == NULL)
+        if ((*timers[i].timer = process_watch(&daemon->process, -1, 0, timers[i].callback, daemon,
+                                              error, LASTING_REPORT_SIZE)) == NULL)
             return EXIT_CODE_FAILED;
     for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
-        if (watch(daemon, signals[i].number, EV_SIGNAL, signals[i].callback, error) == NULL)
-            return EXIT_CODE_FAILED;
-    return process_watch_children(&daemon->process, daemon->service, error, LASTING_REPORT_SIZE)
-               ? EXIT_CODE_FAILED
-               : EXIT_CODE_OK;
+        process_watch_signal(&daemon->process, signals[i].number, signals[i].callback, daemon);
+    process_watch_children(&daemon->process, daemon->service);
+    return EXIT_CODE_OK;
 }
 
 /* The planes: alone, or as a node of a cluster. */

@@ -1,13 +1,17 @@
 #include "daemon/mail.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 bool mail_waits(void *socket)
 {
-    int events = 0;
+    int events = 0, rc;
     size_t size = sizeof(events);
 
-    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN) != 0;
+    do /* it may have taken in what the descriptor told of, so no answer is no option */
+        rc = zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 && (events & ZMQ_POLLIN) != 0;
 }
 
 int mail_take(void *socket, zmq_msg_t part[2])

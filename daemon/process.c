@@ -14,6 +14,7 @@
 #include "daemon/package.h"
 #include "daemon/router/plane.h"
 #include "daemon/service.h"
+#include "daemon/signals.h"
 
 /* ---- descriptors ---- */
 
@@ -77,6 +78,11 @@ int process_open(struct process *process, char *error, size_t size)
         snprintf(error, size, "the event loop cannot be made: %s", strerror(errno));
         return -1;
     }
+    process->signals = signals_create(process->base);
+    if (process->signals == NULL) {
+        snprintf(error, size, "signals cannot be taken: %s", strerror(errno));
+        return -1;
+    }
     place_find(process);
     return 0;
 }
@@ -114,6 +120,8 @@ void process_close(struct process *process)
     for (unsigned i = 0; i < process->used; i++)
         event_free(process->events[i]);
     process->used = 0;
+    signals_destroy(process->signals);
+    process->signals = NULL;
     if (process->base != NULL)
         event_base_free(process->base);
     process->base = NULL;
@@ -155,9 +163,14 @@ static void on_child(evutil_socket_t number, short what, void *argument)
     }
 }
 
-int process_watch_children(struct process *process, struct service *service, char *error,
-                           size_t size)
+void process_watch_children(struct process *process, struct service *service)
 {
     process->service = service;
-    return process_watch(process, SIGCHLD, EV_SIGNAL, on_child, process, error, size) ? 0 : -1;
+    signals_watch(process->signals, SIGCHLD, on_child, process);
+}
+
+void process_watch_signal(struct process *process, int number, event_callback_fn callback,
+                          void *context)
+{
+    signals_watch(process->signals, number, callback, context);
 }

@@ -18,9 +18,11 @@
 
 struct plane_settings;
 struct service;
+struct signals;
 
 struct process {
     struct event_base *base;
+    struct signals *signals;
     struct job_place place;
     struct plane *earlier;   /* with routers that were made before the daemon became a node */
     struct service *service; /* told of children; borrowed */
@@ -30,7 +32,8 @@ struct process {
     char package_dir[PATH_MAX];
 };
 
-/* Ignores SIGPIPE and SIGXFSZ, and raises the limit of descriptors. -1 with a sentence in `error`. */
+/* Ignores SIGPIPE and SIGXFSZ, takes the other signals (signals.h), and raises the limit of descriptors.
+ * Before the first other thread. -1 with a sentence in `error`. */
 int process_open(struct process *process, char *error, size_t size);
 /* The data plane, before the service: `settings` but for its base, or NULL without other nodes. -1 with
  * a sentence. */
@@ -44,15 +47,16 @@ void process_drop_plane(struct process *process);
 void process_close(struct process *process);
 
 /*
- * Call this whenever the descriptor, or the signal (`what` is EV_SIGNAL), has something for us. With
- * `number` -1 it is a timer, which is not set yet and fires once each time that it is. Owned by
- * `process`. NULL with a sentence in `error`.
+ * Call this whenever the descriptor has something for us. With `number` -1 it is a timer, which is not
+ * set yet and fires once each time that it is. Owned by `process`. NULL with a sentence in `error`.
  */
 struct event *process_watch(struct process *process, int number, short what,
                             event_callback_fn callback, void *context, char *error, size_t size);
-/* Reap children, and tell `service` of those that are its own. -1 with a sentence. */
-int process_watch_children(struct process *process, struct service *service, char *error,
-                           size_t size);
+/* Call this when this signal has come (signals_watch()). */
+void process_watch_signal(struct process *process, int number, event_callback_fn callback,
+                          void *context);
+/* Reap children, and tell `service` of those that are its own. */
+void process_watch_children(struct process *process, struct service *service);
 
 /*
  * Close every inherited descriptor but the standard ones and `keep` (-1: none), which moves out of

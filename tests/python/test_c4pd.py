@@ -195,6 +195,23 @@ def test_in_the_foreground_it_logs_on_standard_error_and_an_interrupt_ends_it(da
     assert not daemon.log.exists()
 
 
+def mask(text, name):
+    """A set of signals in /proc/PID/status."""
+    bits = int(re.search(rf"^{name}:\t([0-9a-f]+)$", text, re.MULTILINE).group(1), 16)
+    return {number for number in range(1, 65) if bits >> (number - 1) & 1}
+
+
+def test_no_signal_interrupts_what_the_daemon_does(daemon):
+    """They are blocked in all threads and have no handlers: ZeroMQ gives up what is interrupted."""
+    pid = daemon.start()
+    ours = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD}
+    threads = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+    assert len(threads) > 1
+    for thread in threads:
+        text = (thread / "status").read_text()
+        assert ours <= mask(text, "SigBlk") and not mask(text, "SigCgt") & ours, text
+
+
 # ---- the end of what runs ----
 
 
