@@ -2,133 +2,97 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <zmq.h>
 
-#include <uthash.h>
-
 #include "daemon/cluster/monitor.h"
+#include "daemon/cluster/strangers.h"
 
-/* Connections that are known at a time; more are served, but not known by their addresses. */
-#define LIMIT 16384
 #define ADDRESS_SIZE (INET6_ADDRSTRLEN + 10)
 
-#define EVENTS                                                                                     \
-    (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |          \
-     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+/* A handshake may take five of these: HANDSHAKE_IVL of the sockets. */
+#define TICK_S 1
 
-struct caller {
-    UT_hash_handle hh;
-    int fd;
-    bool spoke, gone;
-    char address[ADDRESS_SIZE];
-};
+/* Who has no address any more, or none that is known. */
+#define SOMEBODY "somebody"
+
+#define EVENTS                                                                                     \
+    (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |                 \
+     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
+     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 struct callers {
     struct refusals *refusals;
     struct monitor *monitor;
-    struct caller *known;
-    uint16_t failure; /* the event before: the end of the connection that it is about comes next */
-    unsigned gone;
-    bool heard;
+    struct strangers *strangers;
+    struct event *tick; /* while somebody is in doubt */
 };
 
-static void caller_forget(struct callers *callers, struct caller *caller)
+static void on_stranger(void *context, const char *address, const char *why)
 {
-    callers->gone -= caller->gone;
-    HASH_DEL(callers->known, caller);
-    free(caller);
+    const struct callers *callers = context;
+
+    refusals_add(callers->refusals, "%s: %s", address != NULL ? address : SOMEBODY,
+                 why != NULL ? why
+                             : "it is no node: what it says is not ZeroMQ's, or an old one's");
 }
 
-static struct caller *caller_find(struct callers *callers, int fd)
-{
-    struct caller *caller;
-
-    HASH_FIND_INT(callers->known, &fd, caller);
-    return caller;
-}
-
-/* By now the descriptor may be another connection's: then it is that one's address. */
-static void caller_locate(struct caller *caller)
+/* Of whoever has the descriptor by now. */
+static void address_find(int fd, char text[ADDRESS_SIZE])
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
     char host[INET6_ADDRSTRLEN + 1], port[8];
 
-    if (getpeername(caller->fd, (struct sockaddr *)&address, &size) == 0 &&
+    if (getpeername(fd, (struct sockaddr *)&address, &size) == 0 &&
         getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port, sizeof(port),
                     NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        snprintf(caller->address, sizeof(caller->address), "%s:%s", host, port);
+        snprintf(text, ADDRESS_SIZE, "%s:%s", host, port);
     else
-        snprintf(caller->address, sizeof(caller->address), "somebody");
+        snprintf(text, ADDRESS_SIZE, SOMEBODY);
 }
 
-static const char *failure_describe(uint16_t failure)
+/* An end is told before the descriptor is closed: if none has been, it was not closed yet. */
+static void on_accepted(const struct callers *callers, int fd)
 {
-    switch (failure) {
-    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        return "it does not come under CURVE, or means another host";
-    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return "it connected and did not say who it is";
-    default:
-        return "it is no node: what it says is not ZeroMQ's";
-    }
+    char address[ADDRESS_SIZE];
+
+    address_find(fd, address);
+    strangers_came(callers->strangers, fd, address, !monitor_waits(callers->monitor));
 }
 
-static void caller_refuse(struct callers *callers, const struct caller *caller, uint16_t failure)
+static void on_disconnected(const struct callers *callers, int fd)
 {
-    refusals_add(callers->refusals, "%s: %s", caller->address, failure_describe(failure));
+    char address[ADDRESS_SIZE];
+
+    address_find(fd, address);
+    strangers_went(callers->strangers, fd, address);
 }
 
-static void on_accepted(struct callers *callers, int fd)
+static void doubt_watch(const struct callers *callers)
 {
-    struct caller *caller = caller_find(callers, fd);
-
-    if (caller != NULL) {
-        if (!caller->spoke)
-            caller_refuse(callers, caller, 0);
-        caller_forget(callers, caller);
-    }
-    if (HASH_COUNT(callers->known) >= LIMIT)
-        return;
-    caller = calloc(1, sizeof(*caller));
-    if (caller == NULL)
-        return;
-    caller->fd = fd;
-    caller->spoke = !callers->heard;
-    caller_locate(caller);
-    HASH_ADD_INT(callers->known, fd, caller);
+    if (strangers_doubt(callers->strangers) && !event_pending(callers->tick, EV_TIMEOUT, NULL))
+        event_add(callers->tick, &(struct timeval){TICK_S, 0});
 }
 
-static void on_disconnected(struct callers *callers, int fd)
+static void on_tick(evutil_socket_t fd, short what, void *argument)
 {
-    struct caller *caller = caller_find(callers, fd);
-    uint16_t failure = callers->failure;
+    const struct callers *callers = argument;
 
-    callers->failure = 0;
-    if (caller == NULL)
-        return;
-    if (failure == 0 && !caller->spoke) {
-        /* What it said may still lie in the socket. */
-        caller->gone = true;
-        callers->gone++;
-        return;
-    }
-    /* Those whose key was refused, zap.c has logged. */
-    if (failure != 0 && failure != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-        caller_refuse(callers, caller, failure);
-    caller_forget(callers, caller);
+    (void)fd, (void)what;
+    strangers_tick(callers->strangers);
+    doubt_watch(callers);
 }
 
 static void on_event(void *context, uint16_t event, int value)
 {
-    struct callers *callers = context;
+    const struct callers *callers = context;
+    struct strangers *strangers = callers->strangers;
 
     switch (event) {
     case ZMQ_EVENT_ACCEPTED:
@@ -137,62 +101,48 @@ static void on_event(void *context, uint16_t event, int value)
     case ZMQ_EVENT_DISCONNECTED:
         on_disconnected(callers, value);
         break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        strangers_failed(strangers, "it does not come under CURVE, or means another host");
+        break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        strangers_failed(strangers, "it connected and did not say who it is");
+        break;
     default:
-        callers->failure = event;
+        /* Those whose key was refused, zap.c has logged, and they go when they have heard of it. */
+        strangers_vouched(strangers);
         break;
     }
+    doubt_watch(callers);
 }
 
-void callers_spoke(struct callers *callers, int fd)
-{
-    struct caller *caller = caller_find(callers, fd);
-
-    if (caller != NULL)
-        caller->spoke = true;
-}
-
-void callers_judge(struct callers *callers)
-{
-    struct caller *caller, *next;
-
-    if (callers->gone == 0)
-        return;
-    for (caller = callers->known; caller != NULL; caller = next) {
-        next = caller->hh.next;
-        if (!caller->gone)
-            continue;
-        if (!caller->spoke)
-            caller_refuse(callers, caller, 0);
-        caller_forget(callers, caller);
-    }
-}
-
-struct callers *callers_create(struct event_base *base, void *zmq, void *socket, bool heard,
+struct callers *callers_create(struct event_base *base, void *zmq, void *socket,
                                struct refusals *refusals)
 {
     struct callers *callers = calloc(1, sizeof(*callers));
+    int saved;
 
     if (callers == NULL)
         return NULL;
     callers->refusals = refusals;
-    callers->heard = heard;
-    callers->monitor = monitor_create(base, zmq, socket, EVENTS, on_event, callers);
+    callers->strangers = strangers_create(on_stranger, callers);
+    callers->tick = event_new(base, -1, 0, on_tick, callers);
+    if (callers->strangers != NULL && callers->tick != NULL)
+        callers->monitor = monitor_create(base, zmq, socket, EVENTS, on_event, callers);
     if (callers->monitor != NULL)
         return callers;
-    free(callers);
+    saved = errno;
+    callers_destroy(callers);
+    errno = saved;
     return NULL;
 }
 
 void callers_destroy(struct callers *callers)
 {
-    struct caller *caller, *next;
-
     if (callers == NULL)
         return;
     monitor_destroy(callers->monitor);
-    for (caller = callers->known; caller != NULL; caller = next) {
-        next = caller->hh.next;
-        caller_forget(callers, caller);
-    }
+    if (callers->tick != NULL)
+        event_free(callers->tick);
+    strangers_destroy(callers->strangers);
     free(callers);
 }

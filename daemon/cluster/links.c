@@ -104,7 +104,6 @@ static void frame_take(struct links *links, zmq_msg_t *identity, zmq_msg_t *fram
         links->figures.refused++;
         return;
     }
-    callers_spoke(links->callers, zmq_msg_get(frame, ZMQ_SRCFD));
     links->figures.received++;
     links->figures.received_bytes += size;
     origin.role = listener->role(listener->context, &origin.key);
@@ -149,10 +148,8 @@ static void links_on_readable(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     for (unsigned taken = 0; taken < BATCH; taken++) {
-        if (!mail_waits(links->socket)) {
-            callers_judge(links->callers);
+        if (!mail_waits(links->socket))
             return;
-        }
         links_take(links);
     }
     links_again(links);
@@ -339,7 +336,7 @@ static int socket_open(struct links *links)
     zmq_setsockopt(links->socket, ZMQ_ZAP_DOMAIN, LINKS_DOMAIN, strlen(LINKS_DOMAIN));
     if (zmq_setsockopt(links->socket, ZMQ_CURVE_SERVER, &on, sizeof(on)) != 0)
         return -1;
-    links->callers = callers_create(links->owner.base, links->settings.zmq, links->socket, true,
+    links->callers = callers_create(links->owner.base, links->settings.zmq, links->socket,
                                     links->settings.refusals);
     if (links->callers == NULL || zmq_bind(links->socket, links->settings.address) != 0)
         return -1;

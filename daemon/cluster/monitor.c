@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +96,11 @@ struct monitor *monitor_create(struct event_base *base, void *zmq, void *socket,
     monitor_destroy(monitor);
     errno = saved;
     return NULL;
+}
+
+bool monitor_waits(const struct monitor *monitor)
+{
+    return mail_waits(monitor->socket);
 }
 
 void monitor_destroy(struct monitor *monitor)

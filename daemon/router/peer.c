@@ -75,13 +75,13 @@ static int incoming_set(struct plane *plane)
                : -1;
 }
 
-/* Who fails before its key is asked for. The main loop hears of it. */
+/* Who fails before its key is asked for. The main loop hears of it; our thread has no part in it. */
 static int strangers_watch(struct plane *plane)
 {
     if (plane->alone)
         return 0;
     plane->callers =
-        callers_create(plane->main_base, plane->zmq, plane->incoming, false, &plane->refusals);
+        callers_create(plane->main_base, plane->zmq, plane->incoming, &plane->refusals);
     return plane->callers == NULL ? -1 : 0;
 }
 

@@ -120,6 +120,21 @@ def test_who_only_tries_the_data_port_is_logged_too(make_bed):
     assert a.log().count("refused") < 20
 
 
+@pytest.mark.parametrize("kind", ["scan", "http", "garbage", "greeting", "oversized"])
+def test_a_scanner_of_the_data_port_is_logged_and_a_node_is_not(make_bed, kind):
+    bed = make_bed(3)
+    a, b, stranger = bed.hosts
+    bed.form(hosts=[a, b])
+    assert a.submit(HELLO, 4).stdout == "hello from 4 PEs\n"
+    b.stop_daemon()
+    assert "refused" not in a.log()
+    program = stranger.write("stranger.py", STRANGER)
+    stranger.run("/usr/bin/python3", program, a.address, DATA, kind, server_key(a))
+    assert wait_until(lambda: "refused" in a.log(), 10), a.log()
+    lines = [line for line in a.log().splitlines() if "refused" in line]
+    assert all("somebody:" in line or stranger.address in line for line in lines), a.log()
+
+
 def believe(host, others):
     """Write into what `host` keeps that these hosts belong to its cluster, and where they are."""
     directory = host.disk / "user/.local/state/c4p" / host.name / "cluster"
