@@ -182,13 +182,22 @@ static void lost_tell(struct c4p_client *client, struct c4p_event *event)
     event->text = client->notice;
 }
 
+static const char *doomed_explain(struct c4p_client *client)
+{
+    if (client->parting[0] == '\0')
+        return "the daemon went away before it could answer: ask again when it is back";
+    snprintf(client->notice, sizeof(client->notice),
+             "the daemon has cut us off before it could answer: %.400s", client->parting);
+    return client->notice;
+}
+
 static void doomed_tell(struct c4p_client *client, struct c4p_event *event, struct request *request)
 {
     event->kind = C4P_EVENT_REFUSED;
     if (request->kind == C4P__REQUEST__BODY_UNFOLLOW)
         event->kind = C4P_EVENT_DONE; /* nobody follows over a connection that is gone */
     else
-        event->text = "the daemon went away before it could answer: ask again when it is back";
+        event->text = doomed_explain(client);
     event->request = (int64_t)request->id;
     event->job = request->job;
     upload_forget(client, request->id);

@@ -84,7 +84,7 @@ struct c4p_client {
     void *monitor; /* of the socket to another machine */
     int monitor_fd;
     int64_t here_at;              /* when to say that we are there, on clock_ms() */
-    char parting[C4P_ERROR_SIZE]; /* why the daemon wants us no more; empty: it does */
+    char parting[C4P_ERROR_SIZE]; /* why the daemon has cut us off, or will; empty: it has not */
     int attempt_ms;               /* for one attempt; negative: no limit */
     int backoff_ms;
     int error_number; /* of the last attempt */

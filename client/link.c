@@ -28,6 +28,8 @@
 /* The daemon of another machine takes who has said nothing for six times as long for gone. */
 #define HERE_MS 5000
 
+#define CLOSED "it has closed the connection without a word (it may have ended: its log tells)"
+
 enum { SOURCE_DOOR, SOURCE_MAIL, SOURCE_TIMER, SOURCE_MONITOR, SOURCES };
 
 /* ---- what the link is made of ---- */
@@ -269,7 +271,7 @@ static void on_door_knocking(struct c4p_client *client)
     if (door == NULL && errno == EAGAIN)
         return;
     if (door == NULL && errno == 0)
-        link_fail_because(client, ECONNRESET, "it has closed the connection");
+        link_fail_because(client, ECONNRESET, CLOSED);
     else if (door == NULL)
         link_fail_because(client, errno,
                           errno == EBADMSG ? "it speaks another protocol" : strerror(errno));
@@ -295,6 +297,7 @@ static void welcome_take(struct c4p_client *client, const C4p__Welcome *welcome)
     client->host = host;
     client->incarnation = welcome->incarnation;
     client->cluster = welcome->cluster;
+    client->parting[0] = '\0';
     client->backoff_ms = BACKOFF_FIRST_MS;
     client->link = client->door_ended ? LINK_ENDING : LINK_UP;
     client->back_untold = true;
@@ -376,15 +379,18 @@ static void link_lose(struct c4p_client *client)
     timer_set(client, client->backoff_ms);
 }
 
-/* While the daemon is there it says nothing of its own accord; what it says too late is dropped. */
+/* While the daemon is there it says nothing of its own accord but why it ends the connection; what it
+ * says too late is dropped. */
 static void on_door_up(struct c4p_client *client)
 {
     C4p__Door *door = door_take(client->door, NULL);
 
-    if (door != NULL)
+    if (door != NULL) {
+        snprintf(client->parting, sizeof(client->parting), "%.400s", door->refused);
         c4p__door__free_unpacked(door, NULL);
-    else if (errno != EAGAIN && errno != EBADMSG)
+    } else if (errno != EAGAIN && errno != EBADMSG) {
         client->link = LINK_ENDING;
+    }
 }
 
 static void on_door_greeting(struct c4p_client *client)
@@ -392,6 +398,8 @@ static void on_door_greeting(struct c4p_client *client)
     C4p__Door *door = door_take(client->door, NULL);
 
     if (door != NULL) {
+        if (door->refused[0] != '\0')
+            link_fail_refused(client, door->refused);
         c4p__door__free_unpacked(door, NULL);
     } else if (errno != EAGAIN) {
         source_forget(client, client->door);
@@ -474,7 +482,7 @@ static void on_timer(struct c4p_client *client)
     else if (client->link == LINK_UP && client->remote != NULL)
         here_say(client);
     else if (client->link == LINK_GREETING && client->door_ended)
-        link_fail_because(client, ECONNRESET, "it has closed the connection");
+        link_fail_because(client, ECONNRESET, CLOSED);
     else if (client->link == LINK_KNOCKING || client->link == LINK_GREETING)
         link_fail_because(client, ETIMEDOUT, strerror(ETIMEDOUT));
 }

@@ -191,13 +191,16 @@ static void on_gone(void *context, uint64_t who)
         service->listener.deserted(service->listener.context);
 }
 
+static void client_end(struct service *service, uint64_t number, const char *reason)
+{
+    attach_close(service->attach, number, reason);
+    on_gone(service, number);
+}
+
 /* A client is to be ended by us; why is in the log. */
 static void client_cut(void *context, uint64_t number)
 {
-    struct service *service = context;
-
-    attach_close(service->attach, number);
-    on_gone(service, number);
+    client_end(context, number, NULL);
 }
 
 static void service_on_cut(evutil_socket_t fd, short what, void *argument)
@@ -209,14 +212,14 @@ static void service_on_cut(evutil_socket_t fd, short what, void *argument)
     DL_FOREACH_SAFE(service->clients, client, next)
     {
         uint64_t number = number_of(client->peer);
+        const char *reason = client->lost == EAGAIN ? "it asks, and does not read the answers"
+                                                    : strerror(client->lost);
 
         if (client->lost == 0)
             continue;
         log_write(LOG_WARNING, "control", "client %llu (%s) is cut off: %s",
-                  (unsigned long long)number, control_peer_name(client->peer),
-                  client->lost == EAGAIN ? "it asks, and does not read the answers"
-                                         : strerror(client->lost));
-        client_cut(service, number);
+                  (unsigned long long)number, control_peer_name(client->peer), reason);
+        client_end(service, number, reason);
     }
 }
 

@@ -616,10 +616,13 @@ bool attach_redeem(struct attach *attach, const void *ticket, size_t size, struc
     return true;
 }
 
-void attach_close(struct attach *attach, uint64_t id)
+void attach_close(struct attach *attach, uint64_t id, const char *reason)
 {
     struct visitor *visitor = visitor_find(attach, id);
 
-    if (visitor != NULL)
-        visitor_free(visitor);
+    if (visitor == NULL)
+        return;
+    if (reason != NULL)
+        door_refuse(visitor->fd, reason);
+    visitor_free(visitor);
 }

@@ -82,8 +82,9 @@ int attach_adopt(struct attach *attach, int fd);
 /* A ticket came with Hello: whose it is, once. False: nobody's, or too late. */
 bool attach_redeem(struct attach *attach, const void *ticket, size_t size, struct attach_who *who);
 
-/* Close a connection; the listener is not told. Nothing happens if it is closed already. */
-void attach_close(struct attach *attach, uint64_t id);
+/* Close a connection, with a last word to the client (NULL: none); the listener is not told. Nothing
+ * happens if it is closed already. */
+void attach_close(struct attach *attach, uint64_t id, const char *reason);
 /* Take no more: the socket is closed and removed. */
 void attach_stop(struct attach *attach);
 

@@ -176,6 +176,10 @@ static int event_send(struct control *control, const struct control_peer *peer, 
     event.body_case = body;
     event.welcome = message; /* the members of the union are all pointers */
     size = c4p__event__get_packed_size(&event);
+    if (size > CONTROL_MAX_MESSAGE) { /* ZeroMQ would end the connection at the other end */
+        errno = EMSGSIZE;
+        return -1;
+    }
     data = malloc(size > 0 ? size : 1);
     if (data == NULL)
         return -1;
@@ -192,11 +196,18 @@ int control_send(struct control *control, struct control_peer *peer, C4p__Event_
     return event_send(control, peer, 0, body, message);
 }
 
+static void refuse(struct control *control, struct control_peer *peer, uint64_t id,
+                   const char *why);
+
 void control_answer(struct control *control, struct control_peer *peer, uint64_t id,
                     C4p__Event__BodyCase body, void *message)
 {
     if (event_send(control, peer, id, body, message) == 0)
         return;
+    if (errno == EMSGSIZE) {
+        refuse(control, peer, id, "the answer is larger than the 1 MiB that a message may have");
+        return;
+    }
     if (peer->version != 0)
         control->service.lost(control->service.context, peer, errno);
     else

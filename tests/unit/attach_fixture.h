@@ -66,7 +66,7 @@ static inline int house_segment(void *context, uint64_t id, uint64_t job,
 {
     struct house *house = context;
 
-    attach_close(house->attach, house->close_in_segment);
+    attach_close(house->attach, house->close_in_segment, NULL);
     if (job != 5) {
         snprintf(reason, ATTACH_ERROR_SIZE, "there is no session %d", (int)job);
         return -1;

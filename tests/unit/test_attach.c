@@ -368,9 +368,9 @@ static void a_connection_that_the_daemon_closes_is_not_told_of(void **state)
     house_open(&house);
     fd = greeted(&house, &who);
     other = greeted(&house, &other_who);
-    attach_close(house.attach, who.id);
-    attach_close(house.attach, who.id);
-    attach_close(house.attach, 12345);
+    attach_close(house.attach, who.id, NULL);
+    attach_close(house.attach, who.id, NULL);
+    attach_close(house.attach, 12345, "nobody reads this");
     assert_closed(&house, fd);
     /* Even one that is being served. */
     house.close_in_segment = other_who.id;

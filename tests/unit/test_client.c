@@ -181,6 +181,7 @@ struct answer {
     size_t packet_size;
     const char *frame; /* NULL: close the connection */
     size_t frame_size;
+    const char *last_word; /* at the door, behind the ticket; NULL: none */
 };
 
 static void *answer_play(void *argument)
@@ -199,6 +200,12 @@ static void *answer_play(void *argument)
         fake_hello_take(fake);
     if (answer->frame != NULL)
         fake_send_bytes(fake, answer->frame, answer->frame_size);
+    if (answer->last_word != NULL) {
+        C4p__Door door = C4P__DOOR__INIT;
+
+        door.refused = (char *)(uintptr_t)answer->last_word;
+        fake_door_send(fake, &door, NULL, 0);
+    }
     fake_door_close(fake);
     return NULL;
 }
@@ -211,25 +218,26 @@ static void answers_that_are_none_are_explained(void **state)
         const char *frame;
         size_t frame_size;
         int error_number;
-        const char *sentence;
+        const char *sentence, *last_word;
     } rows[] = {
-        {BYTES(""), NULL, 0, ECONNRESET, "it has closed the connection"},
-        {BYTES("\xff"), NULL, 0, EBADMSG, "it speaks another protocol"},
-        {BYTES("\x1a\x01x"), NULL, 0, EBADMSG, "it speaks another protocol"}, /* no ticket */
-        {BYTES("\x0a\x02no"), NULL, 0, EPERM, "the daemon refuses: no"},
-        {NULL, 0, NULL, 0, ECONNRESET, "it has closed the connection"},
-        {NULL, 0, BYTES("\x12\x02\x08\x09"), EPROTO, VERSION_REFUSED},
-        {NULL, 0, BYTES("\x1a\x04\x0a\x02no"), EPERM, "the daemon refuses: no"},
-        {NULL, 0, BYTES("\x22\x02\x08\x03"), EPROTO, "is not among ours"},
-        {NULL, 0, BYTES("HTTP/1.1 400"), EBADMSG, "it speaks another protocol"},
+        {BYTES(""), NULL, 0, ECONNRESET, "it has closed the connection", NULL},
+        {BYTES("\xff"), NULL, 0, EBADMSG, "it speaks another protocol", NULL},
+        {BYTES("\x1a\x01x"), NULL, 0, EBADMSG, "it speaks another protocol", NULL}, /* no ticket */
+        {BYTES("\x0a\x02no"), NULL, 0, EPERM, "the daemon refuses: no", NULL},
+        {NULL, 0, NULL, 0, ECONNRESET, "it has closed the connection", NULL},
+        {NULL, 0, NULL, 0, EPERM, "the daemon refuses: too slow", "too slow"},
+        {NULL, 0, BYTES("\x12\x02\x08\x09"), EPROTO, VERSION_REFUSED, NULL},
+        {NULL, 0, BYTES("\x1a\x04\x0a\x02no"), EPERM, "the daemon refuses: no", NULL},
+        {NULL, 0, BYTES("\x22\x02\x08\x03"), EPROTO, "is not among ours", NULL},
+        {NULL, 0, BYTES("HTTP/1.1 400"), EBADMSG, "it speaks another protocol", NULL},
     };
     struct fake fake;
 
     (void)state;
     fake_create(&fake);
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-        struct answer answer = {&fake, rows[i].packet, rows[i].packet_size, rows[i].frame,
-                                rows[i].frame_size};
+        struct answer answer = {&fake,         rows[i].packet,     rows[i].packet_size,
+                                rows[i].frame, rows[i].frame_size, rows[i].last_word};
         pthread_t thread = thread_start(answer_play, &answer);
 
         assert_attach_fails(fake.directory, FAKE_WAIT_MS, rows[i].error_number, rows[i].sentence);

@@ -162,6 +162,34 @@ static void a_daemon_that_goes_right_after_its_welcome_was_there(void **state)
     fake_end(&fake);
 }
 
+static void why_the_daemon_cuts_it_off_is_told_with_what_is_lost_by_that(void **state)
+{
+    C4p__Door door = C4P__DOOR__INIT;
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    require(c4p_status(client) == 2);
+    fake_take_id(&fake, C4P__REQUEST__BODY_STATUS);
+    door.refused = (char *)(uintptr_t) "it eats too much";
+    fake_door_send(&fake, &door, NULL, 0);
+    fake_door_close(&fake);
+    event_expect(client, &event, C4P_EVENT_REFUSED, 2);
+    assert_non_null(strstr(event.text, "it eats too much"));
+    event_expect(client, &event, C4P_EVENT_LOST, 0);
+    assert_non_null(strstr(event.text, "cut us off: it eats too much"));
+    fake_accept(&fake);
+    fake_welcome(&fake);
+    event_expect(client, &event, C4P_EVENT_BACK, 0);
+    fake_door_close(&fake); /* another time it does not say why */
+    lost_expect(client);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
 /* ---- requests without an answer ---- */
 
 static void what_was_submitted_or_opened_is_asked_again_under_its_key(void **state)
@@ -586,6 +614,7 @@ int main(void)
         watched_test(the_descriptor_wakes_for_the_loss_and_for_each_step_back),
         watched_test(attempts_that_fail_at_any_stage_are_followed_by_others),
         watched_test(a_daemon_that_goes_right_after_its_welcome_was_there),
+        watched_test(why_the_daemon_cuts_it_off_is_told_with_what_is_lost_by_that),
         watched_test(what_was_submitted_or_opened_is_asked_again_under_its_key),
         watched_test(an_answer_that_was_on_its_way_still_counts),
         watched_test(other_requests_are_refused_before_the_loss_is_told),

@@ -429,8 +429,9 @@ static struct {
     char reason[CONTROL_REASON_SIZE];
     uint64_t id;
     bool unwilling, full, unsent;
-    uid_t uid;       /* of whoever has a ticket */
-    uint64_t number; /* of the next connection */
+    struct control *large; /* Status is answered by it with more than a message may have */
+    uid_t uid;             /* of whoever has a ticket */
+    uint64_t number;       /* of the next connection */
     unsigned left, lost;
 } heard;
 
@@ -459,12 +460,26 @@ NOTE(output_ack, "O")
 NOTE(cancel, "C")
 NOTE(list, "L")
 NOTE(find, "N")
-NOTE(status, "T")
 NOTE(nodes, "G")
 NOTE(open, "P")
 NOTE(close, "X")
 NOTE(offer, "B")
 NOTE(blob_put, "D")
+
+static int note_status(void *context, struct control_peer *peer, const C4p__Request *request,
+                       char reason[CONTROL_REASON_SIZE])
+{
+    static char sentence[CONTROL_MAX_MESSAGE];
+    C4p__Refused answer = C4P__REFUSED__INIT;
+
+    (void)context;
+    if (heard.large != NULL) {
+        memset(sentence, 'x', sizeof(sentence) - 1);
+        answer.reason = sentence;
+        control_answer(heard.large, peer, request->id, C4P__EVENT__BODY_REFUSED, &answer);
+    }
+    return note("T", reason);
+}
 
 static bool note_redeem(void *context, const void *ticket, size_t size, struct attach_who *who)
 {
@@ -829,6 +844,21 @@ static void a_client_whose_answer_cannot_be_sent_is_given_up(void **state)
     control_destroy(control);
 }
 
+static void an_answer_that_is_too_large_is_a_refusal(void **state)
+{
+    struct control *control = control_begin();
+
+    (void)state;
+    say_hello(control, "me");
+    assert_heard("H", "W");
+    heard.large = control;
+    ask(control, "me", C4P__REQUEST__BODY_STATUS, &a_status);
+    assert_heard("T", "R");
+    assert_non_null(strstr(heard.reason, "larger than the 1 MiB"));
+    assert_int_equal(heard.lost, 0);
+    control_destroy(control);
+}
+
 static void a_client_of_another_version_is_told_both_ranges(void **state)
 {
     struct control *control = control_begin();
@@ -934,6 +964,7 @@ int main(void)
         cmocka_unit_test(a_client_that_is_gone_is_forgotten),
         cmocka_unit_test(what_a_client_sent_before_it_left_is_dropped_without_a_word),
         cmocka_unit_test(a_client_whose_answer_cannot_be_sent_is_given_up),
+        cmocka_unit_test(an_answer_that_is_too_large_is_a_refusal),
         cmocka_unit_test(a_client_of_another_version_is_told_both_ranges),
         cmocka_unit_test(what_is_no_request_is_refused_and_counted),
         cmocka_unit_test(identities_that_cannot_be_are_counted),

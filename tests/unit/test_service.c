@@ -931,16 +931,23 @@ static void who_asks_and_does_not_read_is_cut_off_and_the_others_are_served(void
     struct c4p_client *client;
     struct c4p_event event;
     struct raw raw;
-    char byte;
+    uint8_t packet[1024];
+    C4p__Door *door;
+    ssize_t size;
 
     (void)state;
     bench_open(&bench);
     client = attached(&bench);
     raw_attach(&raw, &bench);
-    while (recv(raw.door, &byte, 1, MSG_DONTWAIT) < 0) {
+    while ((size = recv(raw.door, packet, sizeof(packet), MSG_DONTWAIT)) < 0) {
         require(errno == EAGAIN);
         raw_send(&raw, C4P__REQUEST__BODY_STATUS, &status);
     }
+    door = c4p__door__unpack(NULL, (size_t)size, packet);
+    assert_non_null(door);
+    assert_string_equal(door->refused, "it asks, and does not read the answers");
+    c4p__door__free_unpacked(door, NULL);
+    assert_int_equal(recv(raw.door, packet, sizeof(packet), 0), 0);
     assert_true(c4p_status(client) > 0);
     event_await(client, C4P_EVENT_STATUS, &event);
     assert_int_equal(event.status->clients, 1);
