@@ -61,7 +61,7 @@ int location_arrive(struct location *location, uint32_t self, uint32_t origin, b
     bool home = location->home == self;
 
     *pe = home ? location->place : location->home;
-    if (home && location->away && !forwarded)
+    if (home && location->away && !(forwarded && location->here))
         *verdict = LOCATION_HOLD;
     else if (location->here)
         *verdict = location->frozen ? LOCATION_KEEP : LOCATION_RUN;
@@ -208,7 +208,7 @@ static int hear_confirm(struct location *location, uint32_t self, uint32_t sourc
     (void)self;
     (void)number;
     (void)operations;
-    if (source != location->home || !location->here || location->confirmed)
+    if (source != location->home || !location->landed || location->confirmed)
         return 1;
     location->confirmed = true;
     return 0;
@@ -218,7 +218,7 @@ static int hear_go(struct location *location, uint32_t self, uint32_t source, ui
                    const struct location_operations *operations)
 {
     (void)self;
-    if (source != location->home || !location->frozen || location->granted)
+    if (source != location->home || !location->landed || !location->frozen || location->granted)
         return 1;
     location->granted = true;
     location->confirmed = false;
@@ -232,7 +232,7 @@ static int hear_recalled(struct location *location, uint32_t self, uint32_t sour
     (void)self;
     (void)source;
     (void)number;
-    if (!location->here)
+    if (!location->landed || !location->frozen)
         return 1;
     location->recalls--;
     return leave_if_free(location, operations);

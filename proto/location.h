@@ -91,8 +91,9 @@ struct location_operations {
     /* Send what was held back, in its order; to this PE itself: before all that comes later. */
     int (*let_go)(void *context, struct location *location, uint32_t pe);
     /*
-     * Send the element to `to`, and behind it what has waited for it, in order. 1: it cannot leave;
-     * what has waited for it is to be handled here, before all that comes later.
+     * Send the element to `to`, and behind it what has waited for it, in order. 1: it cannot leave, or
+     * `to` is this PE, so that it need not; what has waited for it is to be handled here, before all
+     * that comes later.
      */
     int (*depart)(void *context, struct location *location, uint32_t to);
     void *context;
@@ -106,9 +107,10 @@ enum location_verdict location_route(const struct location *location, uint32_t s
 
 /*
  * A message for the element has come, SETTLE included, from `origin`, who first sent it; `tell`: a PE,
- * that may be told of the direct way; `forwarded`: another PE has sent it on, or it has waited here. At
- * home that is what came behind the element: it is for now, while what comes by itself is held back
- * until all that is older is there. *verdict, and with LOCATION_TO *pe.
+ * that may be told of the direct way; `forwarded`: another PE has sent it on, be it its own, or it has
+ * waited here (but not: its sender has only held it back). At home that is what came behind the element:
+ * it is for now, while what comes by itself is held back until all that is older is there. *verdict, and
+ * with LOCATION_TO *pe.
  */
 int location_arrive(struct location *location, uint32_t self, uint32_t origin, bool tell,
                     bool forwarded, const struct location_operations *operations,
