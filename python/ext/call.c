@@ -303,11 +303,12 @@ static int call_one(struct collection *collection, Chare *chare, const struct br
 static int call_scattered(struct collection *collection, const struct broadcast *call)
 {
     struct reply reply = {0};
+    bool shared = call->envelope->sequence != 0;
     Chare **run = NULL;
     uint64_t count = 0;
     int rc;
 
-    if (call->envelope->sequence != 0) {
+    if (shared) {
         rc = migration_shared(collection, call, &reply.completion, &run, &count);
     } else {
         if (call->envelope->future != 0 &&
@@ -322,6 +323,8 @@ static int call_scattered(struct collection *collection, const struct broadcast 
         Py_DECREF(run[i]);
     }
     PyMem_Free(run);
+    if (shared && contributions_end() != 0)
+        rc = -1;
     return rc;
 }
 

@@ -67,7 +67,7 @@ static const struct {
     [C4P_READONLIES] = {readonlies_handle, true},
     [C4P_LOCATION] = {location_handle, true},
     [C4P_ELEMENT] = {element_handle, true},
-    [C4P_CONTRIBUTION] = {reduction_handle_contribution, true},
+    [C4P_CONTRIBUTION] = {contributions_handle, true},
     [C4P_QUIESCENT] = {quiescent_handle, false},
     [C4P_STOP] = {stop_handle, false},
 };

@@ -12,7 +12,7 @@
 
 /* ---- open reductions of a collection ---- */
 
-static struct reduction *reduction_find(const struct collection *collection, uint32_t sequence)
+struct reduction *reduction_find(const struct collection *collection, uint32_t sequence)
 {
     for (struct reduction *r = collection->reductions; r != NULL; r = r->next)
         if (r->sequence == sequence)
@@ -20,11 +20,9 @@ static struct reduction *reduction_find(const struct collection *collection, uin
     return NULL;
 }
 
-static struct reduction *reduction_open(struct collection *collection, uint32_t sequence,
-                                        Reducer *reducer, bool all)
+struct reduction *reduction_create(uint32_t sequence, Reducer *reducer, bool all)
 {
     struct reduction *r = PyMem_Calloc(1, sizeof(*r));
-    struct reduction **last = &collection->reductions;
 
     if (r == NULL) {
         PyErr_NoMemory();
@@ -33,24 +31,38 @@ static struct reduction *reduction_open(struct collection *collection, uint32_t 
     r->sequence = sequence;
     r->reducer = (Reducer *)new_ref((PyObject *)reducer);
     r->all = all;
+    return r;
+}
+
+void reduction_destroy(struct reduction *r)
+{
+    Py_XDECREF(r->reducer);
+    Py_XDECREF(r->value);
+    Py_XDECREF(r->target);
+    Py_XDECREF(r->futures);
+    PyMem_Free(r);
+}
+
+struct reduction *reduction_open(struct collection *collection, uint32_t sequence, Reducer *reducer,
+                                 bool all)
+{
+    struct reduction *r = reduction_create(sequence, reducer, all);
+    struct reduction **last = &collection->reductions;
+
     while (*last != NULL)
         last = &(*last)->next;
     *last = r;
     return r;
 }
 
-static void reduction_close(struct collection *collection, struct reduction *r)
+void reduction_close(struct collection *collection, struct reduction *r)
 {
     struct reduction **link = &collection->reductions;
 
     while (*link != r)
         link = &(*link)->next;
     *link = r->next;
-    Py_XDECREF(r->reducer);
-    Py_XDECREF(r->value);
-    Py_XDECREF(r->target);
-    Py_XDECREF(r->futures);
-    PyMem_Free(r);
+    reduction_destroy(r);
 }
 
 /* ---- completing ---- */
@@ -409,8 +421,7 @@ static uint64_t part_make(struct c4p_envelope *like, const struct reduction *r, 
     return message_make(like, error, 1, NULL);
 }
 
-/* All local elements have contributed: bring our part to where the others' are. */
-static int reduction_publish(struct collection *collection, struct reduction *r)
+int reduction_publish(struct collection *collection, struct reduction *r)
 {
     struct c4p_envelope like = part_envelope(collection, r);
     uint64_t share = reduction_share(collection), others, offset;
@@ -443,229 +454,7 @@ static int reduction_publish(struct collection *collection, struct reduction *r)
     return 0;
 }
 
-/* ---- contributing ---- */
-
-/* What goes into the list of a gather or custom reduction, for an element of this PE. */
-static PyObject *contribution_prepare(const Reducer *reducer, Chare *chare, PyObject *data)
-{
-    PyObject *item;
-
-    if (reducer->op == OP_CUSTOM && reducer->pre != Py_None)
-        item = PyObject_CallFunctionObjArgs(reducer->pre, data, (PyObject *)chare, NULL);
-    else
-        item = new_ref(data);
-    if (item != NULL)
-        Py_SETREF(item, value_snapshot(item));
-    return item;
-}
-
-static int contribution_append(struct reduction *r, const struct collection *collection,
-                               uint64_t flat, PyObject *item)
-{
-    PyObject *index;
-    int rc;
-
-    if (r->value == NULL && (r->value = PyList_New(0)) == NULL)
-        return -1;
-    r->owned = true;
-    if (r->reducer->op != OP_GATHER)
-        return PyList_Append(r->value, item);
-    index = collection_index(collection, flat);
-    item = index ? PyTuple_Pack(2, index, item) : NULL;
-    Py_XDECREF(index);
-    rc = item == NULL ? -1 : PyList_Append(r->value, item);
-    Py_XDECREF(item);
-    return rc;
-}
-
-static int contribution_combine(struct reduction *r, const struct collection *collection,
-                                PyObject *data)
-{
-    PyObject *value, *sum;
-    bool several = collection->count > 1;
-
-    value = value_take(r->reducer, data, several, r->value == NULL);
-    if (value == NULL)
-        return -1;
-    if (r->value == NULL) {
-        r->value = value;
-        r->owned = several;
-        return 0;
-    }
-    sum = value_combine(r->reducer, r->value, value, r->owned, false);
-    Py_DECREF(value);
-    if (sum == NULL)
-        return -1;
-    Py_SETREF(r->value, sum);
-    r->owned = true;
-    return 0;
-}
-
-/* `data`: of gather and custom reductions what contribution_prepare() made. */
-static int contribution_add(struct reduction *r, const struct collection *collection, uint64_t flat,
-                            PyObject *data)
-{
-    if (r->reducer->op == OP_NOP)
-        return 0;
-    return reducer_gathers(r->reducer) ? contribution_append(r, collection, flat, data)
-                                       : contribution_combine(r, collection, data);
-}
-
-static int target_check(PyObject *target)
-{
-    if (Py_TYPE(target) == &Future_Type || Py_TYPE(target) == &BoundMethod_Type)
-        return 0;
-    PyErr_Format(PyExc_TypeError,
-                 "a reduction's callback is a future or a method of a proxy, not %s: the result "
-                 "may arrive on another PE",
-                 Py_TYPE(target)->tp_name);
-    return -1;
-}
-
-static int reducer_check(const struct collection *collection, const struct reduction *r,
-                         const Reducer *reducer, bool all)
-{
-    if (r->reducer == reducer && r->all == all)
-        return 0;
-    runtime_error("reduction %u of %U: one element uses Reducer.%U, another Reducer.%U%s: all "
-                  "elements must make the same calls in the same order",
-                  r->sequence + 1, collection->class->name, r->reducer->name, reducer->name,
-                  r->all != all ? " (one with allreduce)" : "");
-    return -1;
-}
-
-static Future *reduction_future(const Reducer *reducer)
-{
-    Future *future = future_create(FUTURE_VALUES, 1);
-
-    if (future != NULL)
-        future_set_about(future, (PyObject *)reducer);
-    return future;
-}
-
-/* One more contributor to an allreduce waits. */
-static int reduction_promise(struct reduction *r, PyObject *future)
-{
-    if (r->futures == NULL && (r->futures = PyList_New(0)) == NULL)
-        return -1;
-    return PyList_Append(r->futures, future);
-}
-
-/*
- * A contribution to reduction `sequence` of the element at `flat`, which is at home here. `target` is a
- * callback, or of an allreduce the contributor's future. -1 with an exception of its own.
- */
-static int contribution_enter(struct collection *collection, uint64_t flat, uint32_t sequence,
-                              Reducer *reducer, PyObject *data, PyObject *target, bool all)
-{
-    struct reduction *r = reduction_find(collection, sequence);
-
-    if (r != NULL && reducer_check(collection, r, reducer, all) != 0)
-        return -1;
-    if (r == NULL && (r = reduction_open(collection, sequence, reducer, all)) == NULL)
-        return -1;
-    if (contribution_add(r, collection, flat, data) != 0) {
-        if (r->count == 0)
-            reduction_close(collection, r);
-        return -1;
-    }
-    /* An error from here on is not the contributor's: the others' parts are in it. */
-    if (all && reduction_promise(r, target) != 0)
-        loop_fatal();
-    if (!all && r->target == NULL)
-        r->target = new_ref(target);
-    if (++r->count == collection->count && reduction_publish(collection, r) != 0)
-        loop_fatal();
-    return 0;
-}
-
-/* An element away from home: what it contributes is counted there. */
-static int contribution_send(const Chare *chare, Reducer *reducer, PyObject *data, PyObject *target,
-                             bool all)
-{
-    const struct collection *collection = chare->collection;
-    struct c4p_envelope like = {.kind = C4P_CONTRIBUTION,
-                                .flags = all ? C4P_RETURN : 0,
-                                .collection = collection->id,
-                                .future = chare->flat,
-                                .sequence = chare->reductions};
-    PyObject *args[3] = {(PyObject *)reducer, target, Py_None}, *checked;
-
-    if (reducer->op != OP_NOP)
-        args[2] = data;
-    if (reducer->op != OP_NOP && !reducer_gathers(reducer)) {
-        /* So that what cannot be reduced is an error of the contributor's. */
-        checked = value_take(reducer, data, false, true);
-        if (checked == NULL)
-            return -1;
-        Py_DECREF(checked);
-    }
-    return message_send(&like, collection_pe(collection, chare->flat), args, 3, NULL);
-}
-
-int reduction_handle_contribution(uint64_t offset, const struct c4p_envelope *envelope)
-{
-    struct collection *collection = collection_find(envelope->collection);
-    PyObject *args[4] = {NULL, NULL, NULL, NULL};
-    int rc;
-
-    if (collection == NULL || !collection->created || envelope->args != 3 ||
-        envelope->future - collection->first >= collection->count) {
-        message_release(offset);
-        PyErr_SetString(PyExc_ValueError, "a contribution of an element that is not at home here");
-        return -1;
-    }
-    if (message_decode(offset, envelope, args) != 0)
-        return PyErr_Occurred() ? -1 : 0;
-    if (Py_TYPE(args[0]) != &Reducer_Type) {
-        PyErr_SetString(PyExc_ValueError, "a contribution without its reducer");
-        rc = -1;
-    } else {
-        rc =
-            contribution_enter(collection, envelope->future, envelope->sequence, (Reducer *)args[0],
-                               args[2], args[1], (envelope->flags & C4P_RETURN) != 0);
-    }
-    args_release(args, 3);
-    return rc;
-}
-
-PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *given,
-                               bool all)
-{
-    struct collection *collection = chare->collection;
-    Reducer *reducer = reducer_resolve(given);
-    Future *future = NULL;
-    bool away;
-    int rc;
-
-    if (reducer == NULL || (!all && target_check(target) != 0))
-        return NULL;
-    data = reducer_gathers(reducer) ? contribution_prepare(reducer, chare, data) : new_ref(data);
-    if (data == NULL)
-        return NULL;
-    if (all && (future = reduction_future(reducer)) == NULL) {
-        Py_DECREF(data);
-        return NULL;
-    }
-    if (all)
-        target = (PyObject *)future;
-    away = collection->moved.count > 0 && collection_pe(collection, chare->flat) != rt.pe;
-    if (away)
-        rc = contribution_send(chare, reducer, data, target, all);
-    else
-        rc = contribution_enter(collection, chare->flat, chare->reductions, reducer, data, target,
-                                all);
-    Py_DECREF(data);
-    if (rc != 0) {
-        if (future != NULL)
-            future_abandon(future);
-        return NULL;
-    }
-    chare->reductions++;
-    if (future != NULL)
-        return (PyObject *)future;
-    Py_RETURN_NONE;
-}
+/* ---- allreduce ---- */
 
 /* The result of an allreduce for all its contributors on this PE. */
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope)

@@ -1,6 +1,7 @@
 /*
- * What the parts of reductions share: on a PE and its node (reduction.c), where parts of several nodes
- * meet on a PE (reduction_nodes.c), and what a deadlocked program hears of them (reduction_report.c).
+ * What the parts of reductions share: what elements contribute (contribution.c), where it meets on a
+ * node (reduction.c), where parts of several nodes meet on a PE (reduction_nodes.c), and what a
+ * deadlocked program hears of them (reduction_report.c).
  */
 #ifndef C4P_EXT_REDUCTION_H
 #define C4P_EXT_REDUCTION_H
@@ -30,6 +31,18 @@ struct reduction {
     uint32_t part_count;
     uint32_t parts_due; /* that are not: they wait for a class */
 };
+
+/* The open one of a collection; NULL: there is none. */
+struct reduction *reduction_find(const struct collection *collection, uint32_t sequence);
+/* NULL with an exception. */
+struct reduction *reduction_open(struct collection *collection, uint32_t sequence, Reducer *reducer,
+                                 bool all);
+void reduction_close(struct collection *collection, struct reduction *r);
+/* The same, in no collection's list. */
+struct reduction *reduction_create(uint32_t sequence, Reducer *reducer, bool all);
+void reduction_destroy(struct reduction *r);
+/* All elements at home here have contributed: bring our part to where the others' are. */
+int reduction_publish(struct collection *collection, struct reduction *r);
 
 /* qsort(): by PE. */
 int part_compare(const void *a, const void *b);

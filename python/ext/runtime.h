@@ -509,13 +509,20 @@ bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope);
 
 /* ---- reduction.c ---- */
 
-PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *reducer,
-                               bool all);
 int reduction_handle_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_node_part(uint64_t offset, const struct c4p_envelope *envelope);
 int reduction_handle_result(uint64_t offset, const struct c4p_envelope *envelope);
-/* A contribution of an element that is at home here. */
-int reduction_handle_contribution(uint64_t offset, const struct c4p_envelope *envelope);
+
+/* ---- contribution.c ---- */
+
+PyObject *reduction_contribute(Chare *chare, PyObject *target, PyObject *data, PyObject *reducer,
+                               bool all);
+/* Contributions of elements that are at home here, and live elsewhere. */
+int contributions_handle(uint64_t offset, const struct c4p_envelope *envelope);
+/* So many elements that live here are called, one after the other: what they contribute is combined
+ * before it is sent home, at the end of that at the latest. */
+void contributions_begin(uint64_t elements);
+int contributions_end(void);
 PyObject *reduction_report(PyObject *self, PyObject *unused);
 PyObject *reduction_recent(PyObject *self, PyObject *unused);
 PyObject *reduction_lacking(PyObject *self, PyObject *args);

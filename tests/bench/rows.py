@@ -145,6 +145,13 @@ class Trivial(Chare):
         return resident()
 
 
+class Nomad(Member):
+    """An element that changes its PE."""
+
+    def swap(self):
+        self.migrate(1 - charm.myPe())
+
+
 def resident():
     """Resident bytes of this process."""
     with open('/proc/self/statm') as statm:
@@ -236,11 +243,25 @@ def creation(results):
     results['bytes_per_chare'] = statistics.median(sizes)
 
 
+def migration(results):
+    count = times(2000)
+    array = Array(Nomad, count)
+    charm.awaitCreation(array)
+    rates = []
+    for _ in range(2 * ROUNDS):
+        begun = time.perf_counter()
+        array.swap()
+        charm.waitQD()
+        rates.append(count / (time.perf_counter() - begun))
+    results['migrations_per_s'] = statistics.median(rates)
+
+
 def main(args):
     results = {}
     point_to_point(results)
     collective(results)
     creation(results)
+    migration(results)
     print(json.dumps(results), flush=True)
     exit()
 

@@ -78,6 +78,7 @@ ROWS = {
                                              True, None),
     'create_per_s': ('create an array of 100,000 chares', '/s', 500e3, True, None),
     'bytes_per_chare': ('resident bytes per trivial chare', 'B', 700, False, None),
+    'migrations_per_s': ('migrations of a small chare', '/s', 200e3, True, None),
     'empty_program_s': ('empty program, start to exit, 2 PEs', 's', 0.2, False, 'python_s'),
     'submit_s': ('the same on a running daemon (c4py submit)', 's', 0.15, False, 'python_s'),
     'client_ret_us': ('attached client, blocking ret=True', 'us', 14, False, 'blocking_ret_us'),
