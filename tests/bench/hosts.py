@@ -2,13 +2,15 @@
 
 The hosts are two network namespaces with a veth between them, each with a daemon of its own (needs
 root and ``ip``); without, or with ``--local``, two nodes of one private daemon, and the raw figures
-are over 127.0.0.1.  Prints a table on standard error and JSON on standard output.
+are over 127.0.0.1, and nothing is cancelled, which takes a daemon that stays.  Prints a table on
+standard error and JSON on standard output.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from run import BUILD, C4PD, C4PY, HERE
 RAW = os.path.join(BUILD, 'tests', 'raw')
 PROGRAM = os.path.join(HERE, 'hosts_rows.py')
 TREE = os.path.join(HERE, 'hosts_tree.py')
+CANCEL = os.path.join(HERE, 'hosts_cancel.py')
 
 # name of a row: what it is, unit, its floor, target as a factor of it, larger is better
 ROWS = {
@@ -28,6 +31,11 @@ ROWS = {
     'one_way_per_s': ('one-way empty messages', '/s', 'raw_one_way_per_s', 0.5, True),
     'reduction_ms': ('1 MB reduction, 4 hosts x 2 PEs', 'ms', 'raw_gather_ms', 1.5, False),
 }
+
+# ... and of those that have no floor: what it is, unit, target, which it may not exceed
+CANCELS = {'sleep': 'sleep', 'compute': 'compute', 'deaf': 'ignore SIGTERM'}
+LIMITS = {f'cancel_{how}_ms': (f'cancel, 4 hosts x 2 PEs: {what}', 'ms', 1000)
+          for how, what in CANCELS.items()}
 
 
 def run(*command, **options):
@@ -129,8 +137,11 @@ def daemon_start(stack, hosts, side, state, pes):
     wait_until(lambda: nodes_free(state, pes) > 0, 'a daemon starts')
 
 
-def cluster_make(stack, hosts, folder, pes):
-    """Daemons that know each other; the state directory of the first."""
+def cluster_make(stack, hosts, pes):
+    """Daemons that know each other; the state directory of the first. None: there are no hosts."""
+    if isinstance(hosts, Local):
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
     states = [os.path.join(folder, side) for side in 'abcd'[:len(hosts.addresses)]]
     run(C4PD, 'init', '--state-dir', states[0], '--node', 'a')
     daemon_start(stack, hosts, 0, states[0], pes)
@@ -142,21 +153,58 @@ def cluster_make(stack, hosts, folder, pes):
     return states[0]
 
 
-def measure_job(hosts, pes, python, *program):
-    """A job's own figures: it prints them. `pes` on each host."""
+def job_command(hosts, pes, python, state):
+    """What runs a program with so many PEs on each host, to its end."""
     nodes = len(hosts.addresses)
-    program = ['--python', python, *program]
-    if isinstance(hosts, Local):
-        return json.loads(run(C4PY, 'run', '-n', str(nodes * pes), '--nodes', str(nodes), *program))
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        state = cluster_make(stack, hosts, folder, pes)
-        return json.loads(run(*hosts.command(0, C4PY, 'submit', '--state-dir', state, '-n',
-                                             str(nodes * pes), *program)))
+    if state is None:
+        return [C4PY, 'run', '--nodes', str(nodes), '-n', str(nodes * pes), '--python', python]
+    return hosts.command(0, C4PY, 'submit', '--state-dir', state, '-n', str(nodes * pes),
+                         '--python', python)
+
+
+def measure_job(hosts, pes, python, state, *program):
+    """A job's own figures: it prints them."""
+    return json.loads(run(*job_command(hosts, pes, python, state), *program))
+
+
+def cancel(command, hosts, state, pes, how):
+    """From the start of ``c4py cancel`` until the last of so many PEs is gone, in ms."""
+    submit = subprocess.Popen([*command, CANCEL, how], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, universal_newlines=True)
+    alive = select.poll()
+    left = {os.pidfd_open(int(submit.stdout.readline())) for _ in range(pes)}
+    try:
+        for process in left:
+            alive.register(process, select.POLLIN)
+        job = json.loads(run(C4PY, 'jobs', '--state-dir', state, '--json'))[0]['id']
+        begun = time.monotonic()
+        done = subprocess.Popen(hosts.command(0, C4PY, 'cancel', '--state-dir', state, job),
+                                stdout=subprocess.DEVNULL)
+        gone = 0
+        while gone < pes:
+            for process, _ in alive.poll(30000) or sys.exit('a PE outlives its job'):
+                alive.unregister(process)
+                gone += 1
+        taken = time.monotonic() - begun
+        done.wait()
+    finally:
+        for process in left:
+            os.close(process)
+        submit.stdout.close()
+        submit.wait()
+    return 1e3 * taken
+
+
+def measure_cancels(hosts, pes, python, state, rounds):
+    """The slowest of several jobs that are cancelled, for each thing that their PEs do."""
+    command = job_command(hosts, pes, python, state)
+    count = pes * len(hosts.addresses)
+    return {f'cancel_{how}_ms': max(cancel(command, hosts, state, count, how)
+                                    for _ in range(rounds)) for how in CANCELS}
 
 
 def print_table(figures):
-    line = '{:32} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
+    line = '{:40} {:>12} {:>5} {:>12} {:>8} {:>8} {:>4}'
     print(line.format('measure, 1 PE on each of 2 hosts', 'figure', '', 'raw', 'x raw', 'target',
                       ''), file=sys.stderr)
     for name, (what, unit, floor, target, more) in ROWS.items():
@@ -165,6 +213,10 @@ def print_table(figures):
         print(line.format(what, f'{figures[name]:,.4g}', unit, f'{figures[floor]:,.4g}',
                           f'{ratio:.2f}', f'{target}', 'yes' if reached else 'NO'),
               file=sys.stderr)
+    for name, (what, unit, limit) in LIMITS.items():
+        if name in figures:
+            print(line.format(what, f'{figures[name]:,.4g}', unit, '', '', f'{limit:,}',
+                              'yes' if figures[name] <= limit else 'NO'), file=sys.stderr)
 
 
 def main():
@@ -179,11 +231,15 @@ def main():
     with contextlib.ExitStack() as stack:
         hosts = Local(2) if local else Hosts(stack, 2)
         figures = measure_raw(hosts, options.rounds, options.scale)
-        figures.update(measure_job(hosts, 1, options.python, PROGRAM, rounds, scale))
+        state = cluster_make(stack, hosts, 1)
+        figures.update(measure_job(hosts, 1, options.python, state, PROGRAM, rounds, scale))
     with contextlib.ExitStack() as stack:
         hosts = Local(4) if local else Hosts(stack, 4)
         figures.update(measure_gather(hosts, options.rounds))
-        figures.update(measure_job(hosts, 2, options.python, TREE, rounds))
+        state = cluster_make(stack, hosts, 2)
+        figures.update(measure_job(hosts, 2, options.python, state, TREE, rounds))
+        if state is not None:
+            figures.update(measure_cancels(hosts, 2, options.python, state, options.rounds))
     figures['hosts'] = not local
     print_table(figures)
     print(json.dumps(figures, indent=1))
