@@ -316,6 +316,8 @@ static int call_scattered(struct collection *collection, const struct broadcast 
             return -1;
         rc = migration_broadcast(collection, call, reply.completion, &run, &count);
     }
+    if (shared)
+        contributions_begin(count);
     for (uint64_t i = 0; i < count; i++) {
         if (rc == 0)
             rc =
