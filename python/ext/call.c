@@ -453,7 +453,7 @@ int call_handle(uint64_t offset, const struct c4p_envelope *envelope)
     if (!(envelope->flags & C4P_BROADCAST) &&
         (rc = call_find(collection, offset, envelope, &chare)) != 0)
         return rc < 0 ? -1 : 0;
-    if (class_wait_behind(offset, envelope))
+    if (class_wait_behind(offset))
         return 0;
     method = table_get(&collection->class->methods, envelope->method);
     if (method == NULL) {

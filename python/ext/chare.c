@@ -112,20 +112,58 @@ static void park(struct parked *parked, uint64_t offset)
     parked->last = offset;
 }
 
-bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope)
+/* Of a message that waits, and one that has come: is the second to wait behind the first? */
+typedef bool is_before(const struct c4p_envelope *waiting, const struct c4p_envelope *come);
+
+static bool is_of_sender(const struct c4p_envelope *waiting, const struct c4p_envelope *come)
 {
+    return envelope_origin(waiting) == envelope_origin(come);
+}
+
+static bool is_element_of_source(const struct c4p_envelope *waiting,
+                                 const struct c4p_envelope *come)
+{
+    return waiting->kind == C4P_ELEMENT && waiting->source == come->source;
+}
+
+static bool is_any(const struct c4p_envelope *waiting, const struct c4p_envelope *come)
+{
+    (void)waiting, (void)come;
+    return true;
+}
+
+/* Messages of one collection only. */
+static bool wait_behind(uint64_t offset, is_before *is_before)
+{
+    const struct c4p_envelope *come = segment_block(&rt.segment, offset), *waiting;
+
     for (size_t i = 0; missing.count > 0 && i <= missing.mask; i++) {
         struct parked *parked = missing.entries[i].value;
 
-        for (uint64_t other = parked ? parked->first : 0; other != 0;
-             other = segment_block(&rt.segment, other)->next)
-            if (envelope_origin(segment_block(&rt.segment, other)) == envelope->source &&
-                segment_block(&rt.segment, other)->collection == envelope->collection) {
-                park(parked, offset);
-                return true;
-            }
+        for (uint64_t other = parked ? parked->first : 0; other != 0; other = waiting->next) {
+            waiting = segment_block(&rt.segment, other);
+            if (waiting->collection != come->collection || !is_before(waiting, come))
+                continue;
+            park(parked, offset);
+            return true;
+        }
     }
     return false;
+}
+
+bool class_wait_behind(uint64_t offset)
+{
+    return wait_behind(offset, is_of_sender);
+}
+
+bool class_wait_behind_element(uint64_t offset)
+{
+    return wait_behind(offset, is_element_of_source);
+}
+
+bool class_wait_behind_all(uint64_t offset)
+{
+    return wait_behind(offset, is_any);
 }
 
 bool class_missing(uint64_t offset, const struct c4p_envelope *envelope)

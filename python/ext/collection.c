@@ -238,7 +238,7 @@ static int element_construct(Chare *chare, PyObject **args, Py_ssize_t count,
 }
 
 /* Run what came for the collection before its elements did. */
-static int collection_release_held(struct collection *collection)
+int collection_release_held(struct collection *collection)
 {
     uint64_t offset = collection->held;
 

@@ -194,12 +194,14 @@ static int depart(void *context, struct location *location, uint32_t to)
     Chare **place = whereabouts_element(w), *chare = *place;
 
     (void)context;
-    if (element_send(w, chare, to) != 0) {
+    if (to != rt.pe && element_send(w, chare, to) != 0) {
         cannot_migrate(w, to);
-        if (runtime_survive() != 0 || chain_send(&w->kept, rt.pe, true) != 0)
+        if (runtime_survive() != 0)
             return -1;
-        return 1;
+        to = rt.pe;
     }
+    if (to == rt.pe)
+        return chain_send(&w->kept, to, true) != 0 ? -1 : 1;
     *place = NULL;
     chare->collection = NULL;
     chare->gone = true;
@@ -255,6 +257,8 @@ int migration_arrive(struct collection *collection, int64_t flat, uint64_t offse
     uint32_t pe;
 
     *chare = NULL;
+    if (class_wait_behind_element(offset))
+        return 1;
     if (flat < 0 || (uint64_t)flat >= collection->total || rt.client)
         return 0;
     w = whereabouts_find(collection, (uint64_t)flat);
@@ -440,7 +444,7 @@ static int settle_handle(struct collection *collection, uint64_t offset,
     Chare *chare;
     int rc = migration_arrive(collection, (int64_t)envelope->future, offset, envelope, &chare);
 
-    if (rc != 0)
+    if (rc != 0 || class_wait_behind(offset))
         return rc < 0 ? -1 : 0;
     message_release(offset);
     return message_send(&like, envelope->source, NULL, 0, NULL);
@@ -461,9 +465,12 @@ int location_handle(uint64_t offset, const struct c4p_envelope *envelope)
     }
     if (collection->class != NULL && word == LOCATION_SETTLE)
         return settle_handle(collection, offset, envelope);
+    /* The element must not leave before a message for it that waits for a class. */
+    if (class_wait_behind_all(offset))
+        return 0;
     message_release(offset);
     if (collection->class == NULL || envelope->future >= collection->total ||
-        envelope->source >= rt.pes)
+        envelope->source >= rt.pes || (uint32_t)envelope->index[0] >= rt.pes)
         rc = 1;
     else if ((w = whereabouts_get(collection, envelope->future)) == NULL)
         rc = -1;
@@ -478,7 +485,8 @@ int location_handle(uint64_t offset, const struct c4p_envelope *envelope)
 
 /* ---- arriving ---- */
 
-/* A PE that had no part in the collection has one now. */
+/* A PE that had no part in the collection has one now. What came behind the element may be here, if that
+ * had to wait for its class. */
 static int collection_visit(struct collection *collection)
 {
     if (collection->created)
@@ -489,7 +497,7 @@ static int collection_visit(struct collection *collection)
         return -1;
     }
     collection->created = true;
-    return 0;
+    return collection_release_held(collection);
 }
 
 static int element_arrived(Chare *chare)

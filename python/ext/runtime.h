@@ -369,6 +369,8 @@ Chare *element_allocate(struct collection *collection, uint64_t flat);
 struct collection *collection_of(const struct c4p_envelope *envelope);
 /* Keep a message until its collection has been created here. */
 void collection_hold(struct collection *collection, uint64_t offset);
+/* What came before the elements is next. */
+int collection_release_held(struct collection *collection);
 /* In a session: a constructor has raised. Reports the pending exception, and keeps it for callers. */
 void collection_fail(struct collection *collection);
 
@@ -504,8 +506,13 @@ int class_send(ChareClass *class);
 /* Does the pending exception say that a class is missing? Then ask for it and keep the message. */
 bool class_missing(uint64_t offset, const struct c4p_envelope *envelope);
 void class_set_missing(uint64_t hash);
-/* Does a call have to wait behind one of the same sender that waits for a class? Then keep it. */
-bool class_wait_behind(uint64_t offset, const struct c4p_envelope *envelope);
+/*
+ * Does a message have to wait behind one of the same collection that waits for a class? Then keep it. One
+ * of the same sender; an element that the same PE has sent here; any.
+ */
+bool class_wait_behind(uint64_t offset);
+bool class_wait_behind_element(uint64_t offset);
+bool class_wait_behind_all(uint64_t offset);
 
 /* ---- reduction.c ---- */
 
