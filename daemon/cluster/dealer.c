@@ -1,6 +1,7 @@
 #include "daemon/cluster/dealer.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -62,6 +63,73 @@ int dealer_socket_prepare(void *socket, const char *address, const struct trust_
     if (options_set(socket, options, sizeof(options) / sizeof(*options)) != 0)
         return -1;
     return zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, identity->secret_key, 32);
+}
+
+/* ---- what waits ---- */
+
+/* Of messages that are not small. ZeroMQ gives them back in a thread of its own, also after the link
+ * is gone. */
+struct backlog {
+    atomic_size_t bytes;
+    atomic_uint users; /* the link, and each message */
+};
+
+struct cargo {
+    struct backlog *backlog;
+    size_t size;
+    uint8_t data[];
+};
+
+static void backlog_put(struct backlog *backlog)
+{
+    if (backlog != NULL && atomic_fetch_sub(&backlog->users, 1) == 1)
+        free(backlog);
+}
+
+static struct backlog *backlog_create(void)
+{
+    struct backlog *backlog = malloc(sizeof(*backlog));
+
+    if (backlog == NULL)
+        return NULL;
+    atomic_init(&backlog->bytes, 0);
+    atomic_init(&backlog->users, 1);
+    return backlog;
+}
+
+static void cargo_return(void *data, void *hint)
+{
+    struct cargo *cargo = hint;
+    struct backlog *backlog = cargo->backlog;
+
+    (void)data;
+    atomic_fetch_sub(&backlog->bytes, cargo->size);
+    free(cargo);
+    backlog_put(backlog);
+}
+
+/* A message that counts until ZeroMQ has done with it. -1 with errno: EAGAIN, too much waits. */
+static int cargo_load(struct backlog *backlog, const void *data, size_t size, zmq_msg_t *message)
+{
+    struct cargo *cargo;
+
+    if (atomic_load(&backlog->bytes) + size > LINKS_QUEUE_BYTES) {
+        errno = EAGAIN;
+        return -1;
+    }
+    cargo = malloc(sizeof(*cargo) + size);
+    if (cargo == NULL)
+        return -1;
+    cargo->backlog = backlog;
+    cargo->size = size;
+    memcpy(cargo->data, data, size);
+    atomic_fetch_add(&backlog->users, 1);
+    atomic_fetch_add(&backlog->bytes, size);
+    if (zmq_msg_init_data(message, cargo->data, size, cargo_return, cargo) == 0)
+        return 0;
+    cargo_return(cargo->data, cargo);
+    errno = ENOMEM;
+    return -1;
 }
 
 /* ---- what its connection does ---- */
@@ -168,7 +236,8 @@ struct dealer *dealer_create(const struct dealer_owner *owner, const struct node
     dealer->key = *key;
     dealer->used = now;
     strncpy(dealer->address, address, NODE_ADDRESS_MAX);
-    if (dealer_open(dealer) == 0)
+    dealer->backlog = backlog_create();
+    if (dealer->backlog != NULL && dealer_open(dealer) == 0)
         return dealer;
     saved = errno;
     dealer_destroy(dealer, 0);
@@ -181,6 +250,7 @@ void dealer_destroy(struct dealer *dealer, int linger_ms)
     if (dealer == NULL)
         return;
     dealer_close(dealer, linger_ms);
+    backlog_put(dealer->backlog);
     free(dealer);
 }
 
@@ -199,6 +269,21 @@ static bool dealer_is_open(struct dealer *dealer, int64_t now)
     return false;
 }
 
+static int large_send(struct dealer *dealer, const void *data, size_t size)
+{
+    zmq_msg_t message;
+    int saved;
+
+    if (cargo_load(dealer->backlog, data, size, &message) != 0)
+        return -1;
+    if (zmq_msg_send(&message, dealer->socket, ZMQ_DONTWAIT) >= 0)
+        return 0;
+    saved = errno;
+    zmq_msg_close(&message);
+    errno = saved;
+    return -1;
+}
+
 int dealer_send(struct dealer *dealer, const void *data, size_t size, int64_t now)
 {
     if (!dealer_is_open(dealer, now)) {
@@ -206,6 +291,8 @@ int dealer_send(struct dealer *dealer, const void *data, size_t size, int64_t no
         return -1;
     }
     dealer->used = now;
+    if (size > LINKS_SMALL)
+        return large_send(dealer, data, size);
     return zmq_send(dealer->socket, data, size, ZMQ_DONTWAIT) < 0 ? -1 : 0;
 }
 

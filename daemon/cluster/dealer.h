@@ -16,6 +16,8 @@
 
 #include "daemon/cluster/trust.h"
 
+struct backlog;
+
 /* What a link tells its owner is the last thing that it does: the owner may close it then. */
 struct dealer_owner {
     struct event_base *base;
@@ -33,6 +35,7 @@ struct dealer {
     const struct dealer_owner *owner; /* borrowed */
     void *socket;                     /* NULL: closed until `again` */
     struct monitor *monitor;
+    struct backlog *backlog;
     int64_t used, again, told; /* clock_ms() */
     bool connected;
     bool speaking; /* its monitor does: it must not be closed now */

@@ -23,7 +23,11 @@
 
 #define LINKS_MAX_MESSAGE ((size_t)1 << 20)
 #define LINKS_IDLE_MS 60000
-#define LINKS_QUEUE 1024 /* messages to one peer */
+/* Messages that wait for one peer, and their bytes: what is not small finds no room when so much waits,
+ * so that who asks for much and takes nothing is no burden, and has not filled it for the small. */
+#define LINKS_QUEUE 1024
+#define LINKS_QUEUE_BYTES ((size_t)8 << 20)
+#define LINKS_SMALL ((size_t)4 << 10)
 
 struct links;
 struct refusals;

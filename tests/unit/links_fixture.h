@@ -32,7 +32,7 @@ struct side {
     unsigned received, users, broke, refused, revoked;
     struct node_key from;
     enum trust_role role;
-    uint64_t number, incarnation; /* of the last Probe */
+    uint64_t number, incarnation; /* of the last Probe; or where the last part began */
     uint32_t version;
     char answer[32]; /* to joiners and users; empty: none */
 };
@@ -73,6 +73,8 @@ static inline void side_received(void *context, const struct links_origin *origi
     side->incarnation = message->incarnation;
     if (message->body_case == C4P__PEER__BODY_PROBE)
         side->number = message->probe->number;
+    if (message->body_case == C4P__PEER__BODY_BLOB_PART)
+        side->number = message->blob_part->offset;
     if (side->answer[0] != '\0')
         require(links_reply(side->links, origin->identity, origin->identity_size, side->answer,
                             strlen(side->answer)) == 0);

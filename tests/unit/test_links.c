@@ -317,6 +317,59 @@ static void a_full_queue_and_a_message_that_is_too_large_are_errors(void **state
     assert_int_equal(links_figures(a.links).dropped, 3);
 }
 
+/* A part of a file; it is named by where it begins. */
+static int side_send_part(struct side *from, const struct node_key *to, const char *address,
+                          uint64_t offset, size_t size)
+{
+    static uint8_t data[256 << 10];
+    C4p__Peer message = C4P__PEER__INIT;
+    C4p__BlobPart part = C4P__BLOB_PART__INIT;
+
+    require(size <= sizeof(data));
+    part.offset = offset;
+    part.data = (ProtobufCBinaryData){size, data};
+    message.body_case = C4P__PEER__BODY_BLOB_PART;
+    message.blob_part = &part;
+    return links_send(from->links, to, address, &message);
+}
+
+static void who_takes_nothing_holds_up_a_few_bytes_and_no_small_message(void **state)
+{
+    const struct node_key nobody = {{1}};
+    const size_t sizes[] = {256 << 10, 20 << 10, LINKS_SMALL + 1};
+    const char *address = "tcp://127.0.0.1:9";
+    C4p__Peer message = C4P__PEER__INIT;
+    C4p__Probe probe = C4P__PROBE__INIT;
+
+    (void)state;
+    message.body_case = C4P__PEER__BODY_PROBE;
+    message.probe = &probe;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        size_t waits = 0;
+
+        while (side_send_part(&a, &nobody, address, 0, sizes[i]) == 0)
+            waits += sizes[i];
+        assert_int_equal(errno, EAGAIN);
+        assert_true(waits <= LINKS_QUEUE_BYTES);
+        assert_true(waits + 2 * sizes[i] > LINKS_QUEUE_BYTES || waits >= LINKS_QUEUE * sizes[i]);
+        if (i < 2)
+            assert_int_equal(links_send(a.links, &nobody, address, &message), 0);
+        links_close(a.links, &nobody);
+    }
+}
+
+static void what_was_taken_makes_room_for_more(void **state)
+{
+    const unsigned parts = 4 * LINKS_QUEUE_BYTES / (256 << 10);
+
+    (void)state;
+    for (unsigned i = 0; i < parts; i++)
+        await(side_send_part(&a, &b.identity.public_key, links_address(b.links), i, 256 << 10) ==
+              0);
+    await(b.received == parts);
+    assert_int_equal(b.number, parts - 1);
+}
+
 static void a_port_in_use_is_named_with_the_remedy(void **state)
 {
     char error[TRUST_ERROR_SIZE] = "";
@@ -356,6 +409,8 @@ int main(void)
         links_test(a_connection_that_breaks_is_told_and_made_anew),
         links_test(a_peer_with_another_key_than_it_should_have_is_not_spoken_to),
         links_test(a_full_queue_and_a_message_that_is_too_large_are_errors),
+        links_test(who_takes_nothing_holds_up_a_few_bytes_and_no_small_message),
+        links_test(what_was_taken_makes_room_for_more),
         links_test(a_port_in_use_is_named_with_the_remedy),
     };
 

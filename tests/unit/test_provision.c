@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 
+#include "daemon/cluster/links.h"
 #include "daemon/jobs/provision.h"
 
 #define QUEUE 64
@@ -30,7 +31,7 @@ static struct letter {
     uint8_t *bytes;
     size_t size;
 } letters[QUEUE];
-static unsigned waiting, lost_every, sent;
+static unsigned waiting, lost_every, sent, room;
 
 static int on_send(void *context, const struct node_key *to, C4p__Peer *message)
 {
@@ -39,6 +40,10 @@ static int on_send(void *context, const struct node_key *to, C4p__Peer *message)
     (void)context;
     if (lost_every > 0 && ++sent % lost_every == 0)
         return 0;
+    if (room > 0 && waiting >= room) {
+        errno = EAGAIN;
+        return -1;
+    }
     require(waiting < QUEUE);
     letter->to = memcmp(to, &hosts[0].key, sizeof(*to)) == 0 ? 0 : 1;
     letter->size = c4p__peer__get_packed_size(message);
@@ -95,7 +100,7 @@ static int set_up(void **state)
     probes = probes_create(&place, NULL);
     carrier = event_new(base, -1, 0, on_carry, NULL);
     require(base != NULL && probes != NULL && carrier != NULL);
-    waiting = lost_every = sent = 0;
+    waiting = lost_every = sent = room = 0;
     for (unsigned i = 0; i < 2; i++)
         host_open(&hosts[i], i);
     return 0;
@@ -224,6 +229,22 @@ static void what_is_lost_on_the_way_is_asked_for_again(void **state)
     provision_end(provision);
 }
 
+static void what_found_no_room_in_the_link_is_asked_for_again(void **state)
+{
+    struct provision *provision;
+
+    (void)state;
+    /* Of what is asked for ahead, half has no room; alone, a fetch never comes near the limit. */
+    room = FETCH_WINDOW / 2;
+    assert_true(8 * FETCH_WINDOW * (size_t)BUNDLE_PART <= LINKS_QUEUE_BYTES);
+    bring("/nowhere/app");
+    provision = start("/nowhere/app", "/nowhere/app", true);
+    run();
+    assert_string_equal(outcome.failed, "");
+    assert_int_equal(access(outcome.app, R_OK), 0);
+    provision_end(provision);
+}
+
 static void files_that_are_in_place_are_used_there(void **state)
 {
     char root[PATH_MAX + 64], error[BUNDLE_ERROR_SIZE];
@@ -320,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(files_are_fetched_copied_and_gone_with_the_job, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_is_lost_on_the_way_is_asked_for_again, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_found_no_room_in_the_link_is_asked_for_again, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(files_that_are_in_place_are_used_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
