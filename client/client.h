@@ -52,8 +52,10 @@ struct request {
     bool sent;
     bool doomed; /* the daemon it was for is gone: to be answered by us */
     bool follow, lossless, input;
-    uint64_t offer; /* of a part of a file: the request that it belongs to */
-    uint8_t *frame; /* until it is sent; of Submit and Open until the answer */
+    uint64_t offer;               /* of a part of a file: the request that it belongs to */
+    struct c4p_list_options list; /* of a list: `last` are those that are still to come; 0: all */
+    uint64_t list_after;          /* the page that was asked for last begins behind this one */
+    uint8_t *frame;               /* until it is sent; of Submit and Open until the answer */
     size_t size;
 };
 
@@ -183,6 +185,10 @@ struct request *request_doomed(struct c4p_client *client);
 /* Pack and send a message that is not remembered, with this id. -1 with errno. */
 int request_send_once(struct c4p_client *client, uint64_t id, C4p__Request__BodyCase kind,
                       void *message);
+
+/* A page of a list has been told: 1 if another one is asked for, 0 if that was all, -1 if the daemon
+ * says what cannot be, or there is no memory. */
+int request_list_next(struct c4p_client *client, uint64_t id, const C4p__Jobs *jobs);
 
 /* c4p_offer() and the parts that follow it, which are the library's own. As for all requests. */
 int64_t request_offer(struct c4p_client *client, const void *manifest, size_t size);

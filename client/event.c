@@ -216,10 +216,12 @@ static bool jobs_fill(struct c4p_client *client, struct c4p_event *event, const 
     const C4p__Jobs *jobs = message->jobs;
 
     if (client->jobs_told == jobs->n_jobs) {
+        int rc = jobs->more ? 1 : request_list_next(client, message->id, jobs);
+
         client->jobs_told++;
-        if (!jobs->more)
+        if (rc == 0)
             event->kind = C4P_EVENT_DONE;
-        return true;
+        return rc >= 0;
     }
     event->kind = C4P_EVENT_JOB;
     event->info = &client->info;

@@ -9,6 +9,9 @@
 
 /* ---- what is remembered ---- */
 
+/* Jobs that are asked for in one go; the daemon sends fewer if they are long. */
+#define LIST_PAGE 256
+
 static bool is_repeatable(C4p__Request__BodyCase kind)
 {
     return kind == C4P__REQUEST__BODY_SUBMIT || kind == C4P__REQUEST__BODY_OPEN;
@@ -375,17 +378,75 @@ int64_t c4p_cancel(struct c4p_client *client, uint64_t job, bool kill)
     return id_of(request_make(client, C4P__REQUEST__BODY_CANCEL, job, &cancel));
 }
 
+/* ---- lists ---- */
+
+static void page_describe(C4p__List *list, const struct c4p_list_options *options, uint64_t after)
+{
+    c4p__list__init(list);
+    list->ended = options->ended;
+    list->sessions = options->sessions;
+    list->last = after == 0 ? options->last : 0;
+    list->after = after;
+    list->page = options->last > 0 && options->last < LIST_PAGE ? options->last : LIST_PAGE;
+}
+
 int64_t c4p_list(struct c4p_client *client, const struct c4p_list_options *options)
 {
-    C4p__List list = C4P__LIST__INIT;
+    static const struct c4p_list_options none;
+    struct request *request;
+    C4p__List list;
 
-    if (options != NULL) {
-        list.ended = options->ended;
-        list.sessions = options->sessions;
-        list.last = options->last;
-    }
-    return id_of(request_make(client, C4P__REQUEST__BODY_LIST, 0, &list));
+    if (options == NULL)
+        options = &none;
+    page_describe(&list, options, 0);
+    request = request_make(client, C4P__REQUEST__BODY_LIST, 0, &list);
+    if (request != NULL)
+        request->list = *options;
+    return id_of(request);
 }
+
+/* Ask more under an id that has had an answer. -1 with errno. */
+static int request_repeat(struct c4p_client *client, struct request *request, void *message)
+{
+    size_t size;
+    uint8_t *frame = frame_pack(request->id, request->kind, message, &size);
+
+    if (frame == NULL)
+        return -1;
+    frame_drop(client, request); /* it was answered before it was sent: by whoever that is */
+    client->unsent += request->sent;
+    request->sent = false;
+    request->frame = frame;
+    request->size = size;
+    client->requests_bytes += size;
+    if (client->link == LINK_UP && client->unsent == 1)
+        request_transmit(client, request); /* or when c4p_next() finds room */
+    return 0;
+}
+
+int request_list_next(struct c4p_client *client, uint64_t id, const C4p__Jobs *jobs)
+{
+    struct request *request = request_find(client, id);
+    C4p__List list;
+
+    if (jobs->next == 0 || request == NULL || request->kind != C4P__REQUEST__BODY_LIST)
+        return 0;
+    if (request->doomed)
+        return 1; /* that it comes to nothing is told next */
+    if (request->list.last > 0 && jobs->n_jobs >= request->list.last)
+        return 0;
+    if (jobs->n_jobs == 0 || jobs->next <= request->list_after) {
+        errno = EBADMSG;
+        return -1;
+    }
+    if (request->list.last > 0)
+        request->list.last -= (uint32_t)jobs->n_jobs;
+    request->list_after = jobs->next;
+    page_describe(&list, &request->list, jobs->next);
+    return request_repeat(client, request, &list) == 0 ? 1 : -1;
+}
+
+/* ---- questions and ends ---- */
 
 int64_t c4p_find(struct c4p_client *client, const char *name)
 {

@@ -9,20 +9,28 @@
 #include "daemon/cluster/post.h"
 #include "daemon/jobs/submission.h"
 
-/* A Jobs message is sent when it has grown to this; one more job fits well below 256 KiB. */
+/* A page takes no more jobs when it has grown to this; one more fits well below 256 KiB. */
 #define PAGE_SIZE (192u << 10)
 #define PAGE_JOBS 1024
 
+/* To a client that cannot ask for the next page: they wait in memory until it has read them. */
+#define PAGES_AT_ONCE 16
+
 /* Jobs that are named when it is not clear which is meant. */
 #define MAX_NAMED 5
+
+/* What becomes of those that find a page full. */
+enum overflow { COUNTED, LEFT, ON_THE_NEXT };
 
 /* A page that is being filled. */
 struct page {
     struct inquiry *inquiry;
     size_t count, size;
-    size_t limit; /* of `count`; more are counted, not kept */
+    size_t limit; /* of `count` */
     size_t seen;
-    bool paged; /* full pages are sent */
+    enum overflow overflow;
+    unsigned sent;      /* pages */
+    bool left, starved; /* some are left; there was no memory */
     C4p__JobInfo *infos[PAGE_JOBS];
 };
 
@@ -41,8 +49,11 @@ static void page_send(struct page *page, bool more)
     jobs.n_jobs = page->count;
     jobs.jobs = page->infos;
     jobs.more = more;
+    if (page->left && page->overflow == LEFT && page->count > 0)
+        jobs.next = page->infos[page->count - 1]->order;
     control_answer(inquiry->control, inquiry->peer, inquiry->id, C4P__EVENT__BODY_JOBS, &jobs);
     page_empty(page);
+    page->sent++;
 }
 
 /* A copy of a description, with what the sessions know. */
@@ -69,41 +80,76 @@ static C4p__JobInfo *info_copy(const struct inquiry *inquiry, const C4p__JobInfo
     return copy;
 }
 
+static bool page_is_full(const struct page *page)
+{
+    return page->count == page->limit || page->size >= PAGE_SIZE;
+}
+
 static bool on_info(void *context, const C4p__JobInfo *info)
 {
     struct page *page = context;
     size_t size;
 
     page->seen++;
-    if (page->count == page->limit)
-        return true;
-    if (page->paged && (page->size >= PAGE_SIZE || page->count == PAGE_JOBS - 1))
+    if (page_is_full(page)) {
+        if (page->overflow == COUNTED)
+            return true;
+        if (page->overflow == LEFT || page->sent == PAGES_AT_ONCE - 1) {
+            page->left = true;
+            return false;
+        }
         page_send(page, true);
+    }
     page->infos[page->count] = info_copy(page->inquiry, info, &size);
-    if (page->infos[page->count] == NULL)
+    if (page->infos[page->count] == NULL) {
+        page->starved = true;
         return false;
+    }
     page->count++;
     page->size += size;
     return true;
 }
 
-int inquiry_list(struct inquiry *inquiry, const C4p__List *list, char reason[CONTROL_REASON_SIZE])
+/* The jobs that are meant, on the page and those that were sent. -1 with a sentence. */
+static int page_fill(struct page *page, const struct store_filter *filter,
+                     char reason[CONTROL_REASON_SIZE])
+{
+    if (jobs_list(page->inquiry->jobs, filter, on_info, page, reason) != 0)
+        return -1;
+    return page->starved ? control_refuse(reason, "the daemon is out of memory") : 0;
+}
+
+static int list_answer(struct page *page, const C4p__List *list, char reason[CONTROL_REASON_SIZE])
 {
     const struct store_filter filter = {
-        .ended = list->ended, .open = true, .sessions_only = list->sessions, .last = list->last};
+        .ended = list->ended,
+        .open = true,
+        .sessions_only = list->sessions,
+        .last = list->last,
+        .after = list->after,
+    };
+
+    page->overflow = list->page > 0 ? LEFT : ON_THE_NEXT;
+    page->limit = list->page > 0 && list->page < PAGE_JOBS ? list->page : PAGE_JOBS;
+    if (page_fill(page, &filter, reason) != 0)
+        return -1;
+    page_send(page, page->left && list->page == 0);
+    if (page->left && list->page == 0)
+        return control_refuse(
+            reason, "there are more jobs than this client can be sent at once: use a "
+                    "client of this daemon's release, or ask for fewer (c4py jobs --last N)");
+    return 0;
+}
+
+int inquiry_list(struct inquiry *inquiry, const C4p__List *list, char reason[CONTROL_REASON_SIZE])
+{
     struct page *page = calloc(1, sizeof(*page));
     int rc;
 
-    if (page == NULL) {
-        snprintf(reason, CONTROL_REASON_SIZE, "the daemon is out of memory");
-        return -1;
-    }
+    if (page == NULL)
+        return control_refuse(reason, "the daemon is out of memory");
     page->inquiry = inquiry;
-    page->limit = PAGE_JOBS;
-    page->paged = true;
-    rc = jobs_list(inquiry->jobs, &filter, on_info, page, reason);
-    if (rc == 0)
-        page_send(page, false);
+    rc = list_answer(page, list, reason);
     page_empty(page);
     free(page);
     return rc;
@@ -137,13 +183,11 @@ static int candidates_look(struct inquiry *inquiry, const struct store_filter *f
     struct page *page = calloc(1, sizeof(*page));
     int rc;
 
-    if (page == NULL) {
-        snprintf(reason, CONTROL_REASON_SIZE, "the daemon is out of memory");
-        return -1;
-    }
+    if (page == NULL)
+        return control_refuse(reason, "the daemon is out of memory");
     page->inquiry = inquiry;
     page->limit = MAX_NAMED;
-    rc = jobs_list(inquiry->jobs, filter, on_info, page, reason);
+    rc = page_fill(page, filter, reason);
     if (rc == 0 && page->seen == 1 && page->count == 1) {
         page_send(page, false);
         rc = 1;

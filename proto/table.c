@@ -22,10 +22,16 @@ void table_init(struct table *table, const char *const *titles, size_t columns, 
         table_add(table, titles[i]);
 }
 
-void table_free(struct table *table)
+static void cells_forget(struct table *table)
 {
     for (size_t i = 0; i < table->count; i++)
         free(table->cells[i]);
+    table->count = 0;
+}
+
+void table_free(struct table *table)
+{
+    cells_forget(table);
     free(table->cells);
     memset(table, 0, sizeof(*table));
 }
@@ -140,15 +146,14 @@ static void put_spaces(FILE *stream, unsigned count, unsigned *left)
         fputc(' ', stream);
 }
 
-static void row_print(const struct table *table, char *const *cells, const unsigned *widths,
-                      FILE *stream, unsigned left)
+static void row_print(const struct table *table, char *const *cells, FILE *stream, unsigned left)
 {
     size_t last = table->columns;
 
     while (last > 1 && cells[last - 1][0] == '\0')
         last--; /* no blanks at the end of a line */
     for (size_t i = 0; i < last; i++) {
-        unsigned pad = widths[i] - cell_width(cells[i]);
+        unsigned pad = table->widths[i] - cell_width(cells[i]);
         bool right = table->right >> i & 1;
 
         if (right)
@@ -160,18 +165,17 @@ static void row_print(const struct table *table, char *const *cells, const unsig
     fputc('\n', stream);
 }
 
-void table_print(const struct table *table, FILE *stream, unsigned width)
+void table_print(struct table *table, FILE *stream, unsigned width)
 {
-    unsigned widths[TABLE_MAX_COLUMNS] = {0};
-
     for (size_t i = 0; i < table->count; i++) {
         unsigned this = cell_width(table->cells[i]);
 
-        if (this > widths[i % table->columns])
-            widths[i % table->columns] = this;
+        if (this > table->widths[i % table->columns])
+            table->widths[i % table->columns] = this;
     }
     for (size_t i = 0; i + table->columns <= table->count; i += table->columns)
-        row_print(table, table->cells + i, widths, stream, width != 0 ? width : ~0u);
+        row_print(table, table->cells + i, stream, width != 0 ? width : ~0u);
+    cells_forget(table);
 }
 
 unsigned table_screen_width(void)

@@ -33,6 +33,13 @@ struct list {
 #define HOSTS_SIZE 512
 #define HOST_ROOM 144
 
+/*
+ * What is kept of a long list before a part of it is printed. A reader that is slow, as a pager is, keeps
+ * us from saying to a daemon of another machine that we are still there: so it is not less.
+ */
+#define ROWS_KEPT 4096
+#define JSON_KEPT ((size_t)4 << 20)
+
 /* ---- cells ---- */
 
 /* How long it has been so. */
@@ -152,6 +159,20 @@ static const struct list_form sessions_form = {
 
 /* ---- the list ---- */
 
+static void json_add(struct list *list, const struct c4p_job_info *info)
+{
+    list->form->describe(&list->json, info);
+    if (list->json.size >= JSON_KEPT)
+        json_flush(&list->json, stdout);
+}
+
+static void row_add(struct list *list, const struct c4p_job_info *info)
+{
+    list->form->row(&list->table, info);
+    if (list->rows % ROWS_KEPT == 0 && !list->table.failed)
+        table_print(&list->table, stdout, table_screen_width());
+}
+
 static void on_job(void *context, const struct c4p_event *event)
 {
     struct list *list = context;
@@ -161,11 +182,11 @@ static void on_job(void *context, const struct c4p_event *event)
         return;
     list->rows++;
     if (list->options->json)
-        list->form->describe(&list->json, event->info);
+        json_add(list, event->info);
     else if (list->options->ids)
         puts(c4p_id_format(event->info->id, id));
     else
-        list->form->row(&list->table, event->info);
+        row_add(list, event->info);
 }
 
 static int list_print(struct list *list)

@@ -16,6 +16,13 @@ void json_free(struct json *json)
     memset(json, 0, sizeof(*json));
 }
 
+void json_flush(struct json *json, FILE *stream)
+{
+    if (!json->failed)
+        fwrite(json->text, 1, json->size, stream);
+    json->size = 0;
+}
+
 void json_reset(struct json *json)
 {
     json->size = 0;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct json {
     char *text;
@@ -21,6 +22,8 @@ struct json {
 
 /* A zeroed struct is empty. */
 void json_free(struct json *json);
+/* Write what there is so far, and keep the memory; the text goes on. */
+void json_flush(struct json *json, FILE *stream);
 /* Go back to empty, and keep the memory. */
 void json_reset(struct json *json);
 

@@ -118,8 +118,8 @@ static bool entry_matches(const struct entry *entry, const struct store_filter *
     const struct store_job *record = &entry->record;
     bool over = job_state_final(record->state);
 
-    if (entry->forgotten || (over ? !filter->ended : !filter->open) ||
-        (filter->sessions_only && !record->session))
+    if (entry->forgotten || record->order <= filter->after ||
+        (over ? !filter->ended : !filter->open) || (filter->sessions_only && !record->session))
         return false;
     if ((filter->id_low != 0 || filter->id_high != 0) &&
         (entry->id < filter->id_low || entry->id > filter->id_high))

@@ -471,18 +471,12 @@ size_t store_retry(struct store *store, char error[STORE_ERROR_SIZE])
 
 /* ---- questions ---- */
 
-/* The text is made of constants only; values are bound. */
-static void list_sql(const struct store_filter *filter, char *sql, size_t size)
+/* Which rows are meant; the text is made of constants only, values are bound. */
+static void where_sql(const struct store_filter *filter, char *sql, size_t size)
 {
     bool any = filter->ended == filter->open;
 
-    snprintf(sql, size,
-             "SELECT " STORE_ROW "%s%s" STORE_FROM_JOB "%s WHERE j.sequence IN"
-             " (SELECT j.sequence" STORE_FROM_JOB " WHERE 1%s%s%s%s%s"
-             " ORDER BY j.sequence DESC LIMIT ?1) ORDER BY j.sequence",
-             filter->with_end ? STORE_ROW_END : ", NULL, NULL",
-             filter->with_request ? STORE_ROW_REQUEST STORE_ROW_HOSTS : ", NULL, NULL",
-             filter->with_request ? STORE_FROM_REQUEST STORE_FROM_HOSTS : "",
+    snprintf(sql, size, "j.sequence > ?6%s%s%s%s%s",
              any             ? ""
              : filter->ended ? " AND coalesce(p.state, j.state) >= " OVER
                              : " AND coalesce(p.state, j.state) < " OVER,
@@ -492,17 +486,35 @@ static void list_sql(const struct store_filter *filter, char *sql, size_t size)
              filter->key != NULL ? " AND j.key = ?5" : "");
 }
 
+/* Without `last` the rows are read as they are wanted: who stops early pays for no more. */
+static void list_sql(const struct store_filter *filter, char *sql, size_t size)
+{
+    char where[256];
+
+    where_sql(filter, where, sizeof(where));
+    snprintf(sql, size,
+             "SELECT " STORE_ROW "%s%s" STORE_FROM_JOB "%s WHERE %s%s%s ORDER BY j.sequence",
+             filter->with_end ? STORE_ROW_END : ", NULL, NULL",
+             filter->with_request ? STORE_ROW_REQUEST STORE_ROW_HOSTS : ", NULL, NULL",
+             filter->with_request ? STORE_FROM_REQUEST STORE_FROM_HOSTS : "",
+             filter->last > 0 ? "j.sequence IN (SELECT j.sequence" STORE_FROM_JOB " WHERE " : "",
+             where, filter->last > 0 ? " ORDER BY j.sequence DESC LIMIT ?1)" : "");
+}
+
 static sqlite3_stmt *list_prepare(struct store *store, const struct store_filter *filter,
                                   int *result)
 {
     sqlite3_stmt *statement = NULL;
-    char sql[1024];
+    char sql[1200];
 
     list_sql(filter, sql, sizeof(sql));
     *result = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
     if (*result != SQLITE_OK)
         return NULL;
-    sqlite3_bind_int64(statement, 1, filter->last > 0 ? (int64_t)filter->last : -1);
+    if (filter->last > 0)
+        sqlite3_bind_int64(statement, 1, (int64_t)filter->last);
+    sqlite3_bind_int64(statement, 6,
+                       filter->after < INT64_MAX ? (int64_t)filter->after : INT64_MAX);
     if (filter->id_high != 0) {
         sqlite3_bind_int64(statement, 2, (int64_t)filter->id_low);
         sqlite3_bind_int64(statement, 3, (int64_t)filter->id_high);

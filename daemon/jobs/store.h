@@ -106,6 +106,7 @@ struct store_filter {
     bool ended, open; /* neither: both */
     bool sessions_only;
     uint32_t last;               /* at most the last so many; 0: all */
+    uint64_t after;              /* only those of a greater order */
     uint64_t id_low, id_high;    /* ids from .. to; both 0: all */
     const char *name;            /* NULL: any */
     const uint8_t *key;          /* NULL: any */

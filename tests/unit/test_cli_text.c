@@ -68,7 +68,7 @@ static void times_are_shown_in_two_units(void **state)
 
 /* ---- the table ---- */
 
-static char *printed(const struct table *table, unsigned width)
+static char *printed(struct table *table, unsigned width)
 {
     static char text[2000];
     FILE *stream = fmemopen(text, sizeof(text), "w");
@@ -114,7 +114,26 @@ static void lines_are_cut_to_the_screen_between_characters(void **state)
     assert_string_equal(printed(&table, 13), "ID    N  WHAT\n"
                                              "a    10\n"
                                              "\xc3\xa4\xc3\xb6\xc3\xbc   7  this\n");
+    table_free(&table);
+    table = small_table();
     assert_string_equal(printed(&table, 2), "ID\na \n\xc3\xa4\xc3\xb6\n");
+    table_free(&table);
+}
+
+static void a_long_table_is_printed_in_parts_whose_columns_only_get_wider(void **state)
+{
+    struct table table = small_table();
+
+    (void)state;
+    printed(&table, 0);
+    table_add(&table, "b");
+    table_add(&table, "1");
+    table_add(&table, "x");
+    assert_string_equal(printed(&table, 0), "b     1  x\n");
+    table_add(&table, "long one");
+    table_add(&table, "2");
+    table_add(&table, "y");
+    assert_string_equal(printed(&table, 0), "long one   2  y\n");
     table_free(&table);
 }
 
@@ -280,6 +299,7 @@ int main(void)
         cmocka_unit_test(times_are_shown_in_two_units),
         cmocka_unit_test(columns_are_aligned_and_lines_end_with_their_text),
         cmocka_unit_test(lines_are_cut_to_the_screen_between_characters),
+        cmocka_unit_test(a_long_table_is_printed_in_parts_whose_columns_only_get_wider),
         cmocka_unit_test(what_would_disturb_the_screen_is_a_question_mark),
         cmocka_unit_test(the_last_lines_are_given_whatever_the_pieces_are),
         cmocka_unit_test(no_more_is_kept_than_the_last_lines_need),

@@ -81,7 +81,8 @@ static void the_events_of_a_job_say_all_they_have(void **state)
     fake_end(&fake);
 }
 
-static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t count, bool more)
+static void page_send(struct fake *fake, uint64_t id, uint64_t first, size_t count, bool more,
+                      uint64_t next)
 {
     static ProtobufCBinaryData words[] = {{6, (uint8_t *)(uintptr_t) "python"},
                                           {3, (uint8_t *)(uintptr_t) "app"}};
@@ -119,7 +120,13 @@ static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t cou
     jobs.n_jobs = count;
     jobs.jobs = list;
     jobs.more = more;
+    jobs.next = next;
     fake_send(fake, id, C4P__EVENT__BODY_JOBS, &jobs);
+}
+
+static void jobs_send(struct fake *fake, uint64_t id, uint64_t first, size_t count, bool more)
+{
+    page_send(fake, id, first, count, more, 0);
 }
 
 static void a_list_comes_job_by_job_however_it_is_sent(void **state)
@@ -199,6 +206,77 @@ static void the_status_says_all_it_has(void **state)
     assert_string_equal(event.status->cluster, "lab");
     assert_true(event.status->nodes == 3 && event.status->nodes_lost == 1);
     assert_true(event.status->cluster_pes == 12 && event.status->cluster_pes_free == 5);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+/* Takes the request for a page of list 2. */
+static void page_take(struct fake *fake, uint32_t last, uint64_t after, uint32_t page)
+{
+    C4p__Request *request = fake_take(fake, C4P__REQUEST__BODY_LIST);
+
+    require(request->id == 2 && request->list->ended && request->list->last == last);
+    require(request->list->after == after && request->list->page == page);
+    c4p__request__free_unpacked(request, NULL);
+}
+
+static void job_expect(struct c4p_client *client, uint64_t first, uint64_t count)
+{
+    struct c4p_event event;
+
+    for (uint64_t id = first; id < first + count; id++) {
+        event_expect(client, &event, C4P_EVENT_JOB, 2);
+        assert_int_equal(event.job, id);
+    }
+}
+
+static void the_next_page_of_a_list_is_asked_for_when_the_caller_has_seen_this_one(void **state)
+{
+    const struct c4p_list_options options = {.ended = true, .last = 6};
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    require(c4p_list(client, &options) == 2);
+    page_take(&fake, 6, 0, 6);
+    page_send(&fake, 2, 1, 3, false, 30);
+    job_expect(client, 1, 3);
+    page_take(&fake, 0, 30, 3);
+    page_send(&fake, 2, 4, 2, false, 50);
+    job_expect(client, 4, 2);
+    page_take(&fake, 0, 50, 1);
+    page_send(&fake, 2, 6, 1, false, 60); /* there are more by now, which were not asked for */
+    job_expect(client, 6, 1);
+    event_expect(client, &event, C4P_EVENT_DONE, 2);
+    assert_int_equal(c4p_next(client, &event), 0);
+    c4p_close(client);
+    fake_end(&fake);
+}
+
+static void a_list_that_would_never_end_is_an_error(void **state)
+{
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+    int rc;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    require(c4p_list(client, &(struct c4p_list_options){.ended = true}) == 2);
+    page_take(&fake, 0, 0, 256);
+    page_send(&fake, 2, 1, 1, false, 30);
+    job_expect(client, 1, 1);
+    page_take(&fake, 0, 30, 256);
+    page_send(&fake, 2, 2, 1, false, 30);
+    job_expect(client, 2, 1);
+    while ((rc = c4p_next(client, &event)) == 0)
+        require(c4p_wait(client, FAKE_WAIT_MS) == 0);
+    assert_int_equal(rc, -1);
+    assert_int_equal(errno, EBADMSG);
     c4p_close(client);
     fake_end(&fake);
 }
@@ -362,6 +440,8 @@ int main(void)
         watched_test(answers_carry_their_request),
         watched_test(the_events_of_a_job_say_all_they_have),
         watched_test(a_list_comes_job_by_job_however_it_is_sent),
+        watched_test(the_next_page_of_a_list_is_asked_for_when_the_caller_has_seen_this_one),
+        watched_test(a_list_that_would_never_end_is_an_error),
         watched_test(the_status_says_all_it_has),
         watched_test(what_makes_no_sense_is_an_error_and_the_next_event_comes),
         watched_test(a_job_is_followed_to_its_end_without_a_gap),

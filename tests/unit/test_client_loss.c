@@ -336,6 +336,32 @@ static void half_a_list_is_no_list(void **state)
     fake_remove(&fake);
 }
 
+static void a_list_between_two_pages_is_refused(void **state)
+{
+    C4p__JobInfo info = C4P__JOB_INFO__INIT;
+    C4p__JobInfo *list[] = {&info};
+    C4p__Jobs jobs = C4P__JOBS__INIT;
+    struct fake fake;
+    struct c4p_client *client;
+    struct c4p_event event;
+
+    (void)state;
+    fake_create(&fake);
+    client = fake_attached(&fake);
+    require(c4p_list(client, NULL) == 2);
+    fake_take_id(&fake, C4P__REQUEST__BODY_LIST);
+    jobs.n_jobs = 1;
+    jobs.jobs = list;
+    jobs.next = 7;
+    fake_send(&fake, 2, C4P__EVENT__BODY_JOBS, &jobs);
+    event_expect(client, &event, C4P_EVENT_JOB, 2);
+    fake_die(&fake);
+    event_expect(client, &event, C4P_EVENT_REFUSED, 2);
+    lost_expect(client);
+    c4p_close(client);
+    fake_remove(&fake);
+}
+
 /* ---- jobs that are followed ---- */
 
 static void output_goes_on_behind_the_last_piece_that_was_delivered(void **state)
@@ -620,6 +646,7 @@ int main(void)
         watched_test(other_requests_are_refused_before_the_loss_is_told),
         watched_test(while_the_daemon_is_away_submissions_wait_and_questions_do_not),
         watched_test(half_a_list_is_no_list),
+        watched_test(a_list_between_two_pages_is_refused),
         watched_test(output_goes_on_behind_the_last_piece_that_was_delivered),
         watched_test(a_job_is_followed_again_over_several_losses_and_tells_what_is_not_kept),
         watched_test(a_job_that_was_accepted_and_not_yet_followed_is_followed),

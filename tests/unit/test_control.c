@@ -258,6 +258,11 @@ static void asking_and_sessions_have_the_bytes_of_their_specification(void **sta
     list.last = 5;
     assert_request(C4P__REQUEST__BODY_LIST, &list,
                    (struct golden)GOLDEN("\x08\x07\x4a\x06\x08\x01\x10\x01\x18\x05"));
+    list = (C4p__List)C4P__LIST__INIT;
+    list.after = 6;
+    list.page = 7;
+    assert_request(C4P__REQUEST__BODY_LIST, &list,
+                   (struct golden)GOLDEN("\x08\x07\x4a\x04\x20\x06\x28\x07"));
     find.name = bytes_of("ab");
     assert_request(C4P__REQUEST__BODY_FIND, &find,
                    (struct golden)GOLDEN("\x08\x07\x52\x04\x0a\x02"
@@ -341,6 +346,10 @@ static void what_is_told_of_jobs_has_the_bytes_of_its_specification(void **state
                      "\x82\x01\x09\x0a\x01s\x10\x02\x18\x03\x20\x04\x88\x01\x11\x90\x01\x12"
                      "\x9a\x01\x07\x0a\x01h\x10\x01\x18\x02"
                      "\x10\x01"));
+    jobs = (C4p__Jobs)C4P__JOBS__INIT;
+    jobs.next = 9;
+    assert_event(7, C4P__EVENT__BODY_JOBS, &jobs,
+                 (struct golden)GOLDEN("\x08\x07\x5a\x02\x18\x09"));
     status.version = (char *)(uintptr_t) "v";
     status.host = (char *)(uintptr_t) "h";
     status.pid = 3;

@@ -63,8 +63,8 @@ static void daemon_run(const struct bench *bench, int ready)
         .jobs = {.state_dir = bench->directory,
                  .slots = 2,
                  .output_limit = TRANSCRIPT_MIN_LIMIT,
-                 .queue_limit = 100,
-                 .keep = 100},
+                 .queue_limit = 1000,
+                 .keep = 1000},
         .bundle_limit = 1 << 20,
         .bundle_keep_ms = 3600000,
         .max_clients = 8,
@@ -556,6 +556,13 @@ static void a_list_that_does_not_fit_into_one_message_comes_in_several(void **st
         assert_string_equal(event.info->argv[2], "true");
     }
     assert_int_equal(jobs, 90);
+    assert_true(c4p_list(client, &(struct c4p_list_options){.last = 60}) > 0);
+    for (jobs = 0, event_next(client, &event); event.kind == C4P_EVENT_JOB; jobs++) {
+        assert_int_equal(event.info->order, order - 59 + jobs);
+        event_next(client, &event);
+    }
+    assert_int_equal(event.kind, C4P_EVENT_DONE);
+    assert_int_equal(jobs, 60);
     c4p_close(client);
     bench_close(&bench);
 }
@@ -958,6 +965,64 @@ static void who_asks_and_does_not_read_is_cut_off_and_the_others_are_served(void
     bench_close(&bench);
 }
 
+/* How many jobs come as answers to a List of a client that knows no pages; why not all, or "". */
+static unsigned raw_list(struct raw *raw, char reason[512])
+{
+    static uint8_t frame[CONTROL_MAX_MESSAGE];
+    C4p__List list = C4P__LIST__INIT;
+    unsigned count = 0;
+    bool more = true;
+
+    reason[0] = '\0';
+    raw_send(raw, C4P__REQUEST__BODY_LIST, &list);
+    while (more) {
+        int size = zmq_recv(raw->socket, frame, sizeof(frame), 0);
+        C4p__Event *event = size > 0 ? c4p__event__unpack(NULL, (size_t)size, frame) : NULL;
+
+        require(event != NULL && event->id == 1);
+        more = event->body_case == C4P__EVENT__BODY_JOBS && event->jobs->more;
+        if (event->body_case == C4P__EVENT__BODY_JOBS)
+            count += (unsigned)event->jobs->n_jobs;
+        else if (event->body_case == C4P__EVENT__BODY_REFUSED)
+            snprintf(reason, 512, "%s", event->refused->reason);
+        c4p__event__free_unpacked(event, NULL);
+    }
+    return count;
+}
+
+static void a_client_that_knows_no_pages_gets_a_short_list_and_is_told_of_a_long_one(void **state)
+{
+    static char word[4000], cwd[3000] = "/tmp";
+    const char *argv[5] = {"/bin/sh", "-c", "true", word, NULL};
+    const struct c4p_job job = {.argv = argv, .env = environment, .cwd = cwd, .pes = 50};
+    char reason[512];
+    struct bench bench;
+    struct c4p_client *client;
+    struct raw raw;
+    unsigned jobs;
+
+    (void)state;
+    memset(word, 'x', sizeof(word) - 1);
+    while (strlen(cwd) < sizeof(cwd) - 3)
+        strcat(cwd, "/.");
+    bench_open(&bench);
+    client = attached(&bench);
+    raw_attach(&raw, &bench);
+    for (jobs = 0; jobs < 90; jobs++)
+        submitted(client, &job);
+    assert_int_equal(raw_list(&raw, reason), 90);
+    assert_string_equal(reason, "");
+    for (; jobs < 600; jobs++)
+        submitted(client, &job);
+    assert_in_range(raw_list(&raw, reason), 400, 500);
+    assert_non_null(strstr(reason, "use a client of this daemon's release"));
+    close(raw.door);
+    zmq_close(raw.socket);
+    zmq_ctx_term(raw.zmq);
+    c4p_close(client);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -979,6 +1044,7 @@ int main(void)
         watched_test(only_who_opened_or_follows_a_session_enters_it),
         watched_test(clients_beyond_the_limit_are_refused),
         watched_test(who_asks_and_does_not_read_is_cut_off_and_the_others_are_served),
+        watched_test(a_client_that_knows_no_pages_gets_a_short_list_and_is_told_of_a_long_one),
     };
 
     if (spawn_reserve_fds() != 0)

@@ -335,6 +335,12 @@ static void a_list_has_what_was_asked_for_in_the_order_of_submission(void **stat
     assert_listed(store, &(struct store_filter){.open = true}, 8, 1, 12);
     assert_listed(store, &(struct store_filter){.ended = true}, 4, 5, 8);
     assert_listed(store, &(struct store_filter){.ended = true, .last = 2}, 2, 7, 8);
+    assert_listed(store, &(struct store_filter){.after = 9}, 3, 10, 12);
+    assert_listed(store, &(struct store_filter){.after = 6, .ended = true}, 2, 7, 8);
+    assert_listed(store, &(struct store_filter){.after = 4, .last = 3}, 3, 10, 12);
+    assert_listed(store, &(struct store_filter){.after = 11, .last = 3}, 1, 12, 12);
+    assert_listed(store, &(struct store_filter){.after = 12}, 0, 0, 0);
+    assert_listed(store, &(struct store_filter){.after = UINT64_MAX}, 0, 0, 0);
     assert_listed(store, &(struct store_filter){.sessions_only = true}, 3, 4, 12);
     assert_listed(store, &(struct store_filter){.name = "job 7"}, 1, 7, 7);
     assert_listed(store, &(struct store_filter){.name = "job"}, 0, 0, 0);
