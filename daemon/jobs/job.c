@@ -340,7 +340,7 @@ static void on_parted(void *context, struct crew *crew, uint32_t node, const cha
 
     if (node >= job->node_count)
         return;
-    span_lost_tell(&job->nodes[node], crew->node > 0 ? &job->nodes[crew->node] : NULL, why, text);
+    span_lost_tell(&job->nodes[node], &job->nodes[crew->node], why, text);
     on_broken(job, text);
 }
 

@@ -211,7 +211,7 @@ void span_lost_tell(const struct job_node *lost, const struct job_node *seen, co
 {
     char pes[48], sentence[2 * JOB_ERROR_SIZE];
 
-    snprintf(sentence, sizeof(sentence), "node %s was lost%s%s while it ran %s of this job: %.70s",
+    snprintf(sentence, sizeof(sentence), "node %s was lost%s%s while it ran %s of this job: %.160s",
              lost->name, seen != NULL ? " to node " : "", seen != NULL ? seen->name : "",
              pes_name(lost, pes), why);
     snprintf(text, JOB_ERROR_SIZE, "%.*s", JOB_ERROR_SIZE - 1, sentence);

@@ -43,8 +43,8 @@ struct router_nodes span_router_nodes(const struct job_node *nodes, uint32_t cou
 /* Where its PEs are, as the store keeps it (hosts of struct store_job), to be freed. NULL: no memory. */
 void *span_pack_hosts(const struct job_span *span, size_t *size);
 
-/* What people are told when the data plane of a node cannot go on with another one: `seen` is NULL if
- * that is the home. */
+/* What people are told when a node is lost: to the data plane of node `seen`, or, if that is NULL, to
+ * the home. */
 void span_lost_tell(const struct job_node *lost, const struct job_node *seen, const char *why,
                     char text[JOB_ERROR_SIZE]);
 

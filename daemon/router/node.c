@@ -264,5 +264,5 @@ void frame_hear(struct plane *plane, const char *user, const void *part, size_t 
     if (position_agrees(lane, &frame.header))
         handlers[frame.header.type](lane, &frame);
     else
-        node_lose(lane->node, "something that it sent was lost on the way", true);
+        node_lose(lane->node, "what it sent was lost on the way (submit the job again)", true);
 }

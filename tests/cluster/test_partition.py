@@ -1,6 +1,7 @@
 """The network between the hosts is cut: both sides go on, and heal without anybody's help."""
 
 import os
+import re
 import time
 
 import pytest
@@ -185,10 +186,46 @@ def test_data_connections_that_break_end_a_job_with_a_reason_or_not_at_all(make_
     if following.returncode == 0:
         assert out.endswith(" turns\n")
     else:
-        assert "was lost" in err and "on the way" in err, err
+        assert re.search("node [ab] was lost to node [ab]", err), err
+        assert "on the way (submit the job again)" in err, err
     for host in bed.hosts:
         host.sees({"a": "alive", "b": "alive"})
         assert host.submit(TRAFFIC, 4, args=[end]).stdout.endswith(" turns\n")
+
+
+def unsent(host, port):
+    """Bytes that the host's connections to this port of others have not been rid of."""
+    done = host.run("ss", "-H", "-t", "state", "established", "dport", "=", port)
+    return sum(int(line.split()[1]) for line in done.stdout.splitlines())
+
+
+@pytest.mark.timeout(180)
+def test_data_that_is_lost_with_its_connection_ends_the_job_naming_both_hosts_and_a_remedy(make_bed):
+    bed = make_bed(2)
+    bed.form()
+    end = bed.directory / "end"
+    following = traffic(bed.hosts[0], 4, end)
+
+    def lose():
+        """What is on its way while nothing passes is lost with its connection, unless it was just
+        the acknowledgement that had not passed."""
+        bed.cut([0], [1])
+        assert wait_until(lambda: any(unsent(host, 7228) for host in bed.hosts), 5)
+        for host in bed.hosts:
+            break_connections(host, 7228)
+        bed.heal()
+        return wait_until(lambda: following.poll() is not None, 5)
+
+    assert wait_until(lose, 60)
+    out, err = following.communicate()
+    assert following.returncode == 1 and "turns" not in out
+    assert re.search(r"node (a was lost to node b|b was lost to node a) while it ran PEs \d-\d of "
+                     r"this job: (it says of this node: )?what it sent was lost on the way "
+                     r"\(submit the job again\)", err), err
+    for host in bed.hosts:
+        host.sees({"a": "alive", "b": "alive"})
+    end.touch()
+    assert bed.hosts[0].submit(TRAFFIC, 4, args=[end]).stdout.endswith(" turns\n")
 
 
 @pytest.mark.timeout(180)

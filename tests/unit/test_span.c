@@ -1,4 +1,5 @@
-/* What a node believes of a Prepare: it came from another node, which may be anybody's by now. */
+/* What a node believes of a Prepare: it came from another node, which may be anybody's by now. And
+ * what people are told when two nodes of a job part. */
 #include "tests/unit/unit.h"
 
 #include "daemon/jobs/span.h"
@@ -114,6 +115,38 @@ static void keys_and_secrets_have_their_sizes(void **state)
     assert_false(is_taken());
 }
 
+/* ---- what people are told ---- */
+
+static struct job_node node_called(const char *name, uint32_t pes)
+{
+    struct job_node node = {.first_pe = 2, .pes = pes};
+
+    snprintf(node.name, sizeof(node.name), "%s", name);
+    return node;
+}
+
+static void a_gap_between_two_nodes_names_both_and_says_what_to_do(void **state)
+{
+    static const char why[] = "what it sent was lost on the way (submit the job again)";
+    struct job_node lost = node_called("b", 2), seen = node_called("a", 2);
+    char text[JOB_ERROR_SIZE], longest[NODE_NAME_MAX + 1];
+
+    (void)state;
+    span_lost_tell(&lost, &seen, why, text);
+    assert_string_equal(text, "node b was lost to node a while it ran PEs 2-3 of this job: what it "
+                              "sent was lost on the way (submit the job again)");
+    span_lost_tell(&lost, NULL, "it cannot be reached", text);
+    assert_string_equal(text, "node b was lost while it ran PEs 2-3 of this job: it cannot be "
+                              "reached");
+    /* However long their names are. */
+    memset(longest, 'n', NODE_NAME_MAX);
+    longest[NODE_NAME_MAX] = '\0';
+    lost = node_called(longest, 1000);
+    seen = node_called(longest, 1000);
+    span_lost_tell(&lost, &seen, why, text);
+    assert_non_null(strstr(text, why));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +154,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(addresses_are_numbers_on_tcp, set_up, watchdog_stop),
         cmocka_unit_test_setup_teardown(numbers_that_cannot_be_are_refused, set_up, watchdog_stop),
         cmocka_unit_test_setup_teardown(keys_and_secrets_have_their_sizes, set_up, watchdog_stop),
+        watched_test(a_gap_between_two_nodes_names_both_and_says_what_to_do),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
