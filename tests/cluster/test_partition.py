@@ -200,7 +200,7 @@ def unsent(host, port):
 
 
 @pytest.mark.timeout(180)
-def test_data_that_is_lost_with_its_connection_ends_the_job_naming_both_hosts_and_a_remedy(make_bed):
+def test_data_lost_with_its_connection_ends_the_job_naming_both_hosts_and_a_remedy(make_bed):
     bed = make_bed(2)
     bed.form()
     end = bed.directory / "end"
