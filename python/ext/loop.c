@@ -128,12 +128,9 @@ static uint64_t chain_take(uint64_t *chain)
 /* Handle what need not wait any more, then take one message from a chain and handle it. */
 static int handle_next(uint64_t *chain)
 {
-    while (rt.resumed != 0) {
-        rt.resuming = true;
+    while (rt.resumed != 0)
         if (message_handle(chain_take(&rt.resumed)) != 0)
             return -1;
-        rt.resuming = false;
-    }
     return *chain != 0 ? message_handle(chain_take(chain)) : 0;
 }
 

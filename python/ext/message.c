@@ -289,15 +289,15 @@ int message_redirect(uint64_t offset, uint32_t target, bool forwarded)
     uint32_t origin = envelope_origin(block);
     PyObject *list;
 
+    if (forwarded || origin != rt.pe) {
+        block->flags |= C4P_FORWARDED;
+        block->sequence = origin;
+    }
     if (target == rt.pe) {
         message_resume(offset);
         return 0;
     }
     list = references.count > 0 ? table_get(&references, offset) : NULL;
-    if (forwarded || origin != rt.pe) {
-        block->flags |= C4P_FORWARDED;
-        block->sequence = origin;
-    }
     if (list != NULL)
         return redirect_references(offset, list, target);
     block->target = target;

@@ -42,9 +42,13 @@ static void chain_add(struct chain *chain, uint64_t offset)
     runtime_activity_begin();
 }
 
-/* `behind`: an element that has gone there. */
+/* `behind`: an element that has gone there, or stays here. */
 static int chain_send(struct chain *chain, uint32_t pe, bool behind)
 {
+    uint64_t rest = rt.resumed, rest_last = rt.resumed_last;
+
+    if (pe == rt.pe) /* what is resumed already has come later */
+        rt.resumed = rt.resumed_last = 0;
     while (chain->first != 0) {
         uint64_t offset = chain->first;
 
@@ -52,6 +56,13 @@ static int chain_send(struct chain *chain, uint32_t pe, bool behind)
         if (message_redirect(offset, pe, behind) != 0)
             return -1;
         runtime_activity_end();
+    }
+    if (pe == rt.pe && rest != 0) {
+        if (rt.resumed == 0)
+            rt.resumed = rest;
+        else
+            segment_block(&rt.segment, rt.resumed_last)->next = rest;
+        rt.resumed_last = rest_last;
     }
     return 0;
 }
@@ -257,7 +268,7 @@ int migration_arrive(struct collection *collection, int64_t flat, uint64_t offse
     uint32_t pe;
 
     *chare = NULL;
-    if (class_wait_behind_element(offset))
+    if (class_wait_behind(offset) || class_wait_behind_element(offset))
         return 1;
     if (flat < 0 || (uint64_t)flat >= collection->total || rt.client)
         return 0;
@@ -266,8 +277,7 @@ int migration_arrive(struct collection *collection, int64_t flat, uint64_t offse
         return arrive_at_home(collection, (uint64_t)flat, offset, chare);
     if (location_arrive(&w->location, rt.pe, envelope->source,
                         envelope->source < rt.pes && envelope->kind == C4P_CALL,
-                        rt.resuming || envelope->flags & C4P_FORWARDED, &operations, &verdict,
-                        &pe) != 0)
+                        envelope->flags & C4P_FORWARDED, &operations, &verdict, &pe) != 0)
         return -1;
     if (verdict == LOCATION_RUN)
         *chare = *whereabouts_element(w);
@@ -444,7 +454,7 @@ static int settle_handle(struct collection *collection, uint64_t offset,
     Chare *chare;
     int rc = migration_arrive(collection, (int64_t)envelope->future, offset, envelope, &chare);
 
-    if (rc != 0 || class_wait_behind(offset))
+    if (rc != 0)
         return rc < 0 ? -1 : 0;
     message_release(offset);
     return message_send(&like, envelope->source, NULL, 0, NULL);

@@ -235,7 +235,6 @@ struct runtime {
     uint64_t local, local_last;     /* messages to this PE itself: chain of offsets */
     uint64_t mail;                  /* rest of what was taken from the inbox */
     uint64_t resumed, resumed_last; /* messages that had to wait and need not any more */
-    bool resuming;                  /* one of these is being handled */
     uint64_t quiet;                 /* total of messages at the last quiescence announced */
     struct table collections;       /* id -> struct collection */
     struct table classes;           /* hash -> ChareClass */
