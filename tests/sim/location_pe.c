@@ -30,14 +30,6 @@ struct known *known_make(struct nomads *nomads, unsigned pe, unsigned element)
     return *slot;
 }
 
-static void messages_destroy(struct nomads *nomads, struct message *messages)
-{
-    struct message *message, *next;
-
-    DL_FOREACH_SAFE(messages, message, next)
-    message_destroy(nomads, message);
-}
-
 void known_destroy(struct known *known)
 {
     if (known == NULL)
@@ -81,16 +73,17 @@ static int let_go(void *context, struct location *location, uint32_t pe)
     bool home = location->home == known->pe;
     struct message *message, *next;
 
+    if (pe == known->pe) {
+        nomads_put_first(nomads, pe, &known->held);
+        return 0;
+    }
     DL_FOREACH_SAFE(known->held, message, next)
     {
         DL_DELETE(known->held, message);
-        message->forwarded = home || pe == known->pe;
+        message->forwarded = home;
         nomads->figures.forwards += home && message->kind == CALL && message->origin != known->pe &&
                                     message->origin < nomads->settings.pes;
-        if (pe == known->pe)
-            nomads_put_first(nomads, pe, message);
-        else
-            nomads_put(nomads, known->pe, pe, message);
+        nomads_put(nomads, known->pe, pe, message);
     }
     return 0;
 }
@@ -111,14 +104,14 @@ static int depart(void *context, struct location *location, uint32_t to)
     if (!stays)
         nomads_put(nomads, known->pe, to,
                    message_create(nomads, ELEMENT, known->pe, known->element));
+    DL_FOREACH(known->kept, message)
+    message->forwarded = true;
+    if (stays)
+        nomads_put_first(nomads, known->pe, &known->kept);
     DL_FOREACH_SAFE(known->kept, message, next)
     {
         DL_DELETE(known->kept, message);
-        message->forwarded = true;
-        if (stays)
-            nomads_put_first(nomads, known->pe, message);
-        else
-            nomads_put(nomads, known->pe, to, message);
+        nomads_put(nomads, known->pe, to, message);
     }
     return stays;
 }
@@ -131,13 +124,14 @@ static struct location_operations operations_of(struct nomads *nomads)
 /* ---- elements ---- */
 
 static void element_check(struct nomads *nomads, unsigned pe, unsigned element, unsigned sender,
-                          unsigned sequence, unsigned *handled, const char *what)
+                          unsigned sequence, unsigned *handled, bool broadcast)
 {
+    const char *what = broadcast ? "broadcast" : "call";
     const struct nomad *nomad = &nomads->nomads[element];
 
     nomads_check(nomads, nomad->pe == pe && !nomad->travels,
                  "PE %u handles a %s for element %u, which is not there", pe, what, element);
-    nomads_check(nomads, sequence == *handled,
+    nomads_check(nomads, sequence == *handled || (nomads->settings.strange > 0 && broadcast),
                  "element %u on PE %u handles %s %u of sender %u when it should be %u", element, pe,
                  what, sequence, sender, *handled);
     ++*handled;
@@ -161,7 +155,7 @@ static void element_share(struct nomads *nomads, unsigned pe, unsigned element, 
                           unsigned sequence)
 {
     element_check(nomads, pe, element, sender, sequence,
-                  &nomads->nomads[element].broadcasts[sender], "broadcast");
+                  &nomads->nomads[element].broadcasts[sender], true);
     element_act(nomads, pe, element);
 }
 
@@ -178,7 +172,7 @@ static void element_run(struct nomads *nomads, unsigned pe, const struct message
         say(nomads, &known->location, message->origin, LOCATION_SETTLED, 0);
     } else {
         element_check(nomads, pe, element, message->origin, message->sequence,
-                      &nomads->nomads[element].calls[message->origin], "call");
+                      &nomads->nomads[element].calls[message->origin], false);
         element_act(nomads, pe, element);
     }
 }
@@ -189,6 +183,37 @@ void pe_move(struct nomads *nomads, unsigned element, unsigned to)
 
     location_move(&known_make(nomads, nomads->nomads[element].pe, element)->location, to,
                   &operations);
+}
+
+/* ---- classes that are not known yet ---- */
+
+/* What names one waits, but only once. A home has read what there are copies of. */
+static bool is_strange(struct nomads *nomads, unsigned pe, struct message *message)
+{
+    if (message->understood || message->maker == pe ||
+        (message->kind == COPY && nomads->nomads[message->element].home == pe))
+        return false;
+    message->understood = true;
+    if (!nomads_chance(nomads, nomads->settings.strange))
+        return false;
+    nomads_park(nomads, pe, message);
+    return true;
+}
+
+/* No word overtakes a message that waits, so that no element leaves without what is for it. */
+static bool has_to_wait(const struct nomads *nomads, unsigned pe, const struct message *message)
+{
+    const struct message *other;
+
+    if (message->kind == ELEMENT)
+        return false;
+    if (message->kind == WORD)
+        return nomads->parked[pe] != NULL;
+    DL_FOREACH(nomads->parked[pe], other)
+    if (other->maker == message->maker ||
+        (other->kind == ELEMENT && other->source == message->source))
+        return true;
+    return false;
 }
 
 /* ---- messages for one element ---- */
@@ -237,6 +262,8 @@ static void handle_message(struct nomads *nomads, unsigned pe, struct message *m
 
     switch (judge(nomads, pe, message, &to)) {
     case LOCATION_RUN:
+        if (message->kind != SETTLE && is_strange(nomads, pe, message))
+            break;
         element_run(nomads, pe, message);
         message_destroy(nomads, message);
         break;
@@ -270,6 +297,8 @@ static void handle_element(struct nomads *nomads, unsigned pe, struct message *m
 {
     struct nomad *nomad = &nomads->nomads[message->element];
 
+    if (is_strange(nomads, pe, message))
+        return;
     nomad->pe = pe;
     nomad->travels = false;
     location_install(&known_make(nomads, pe, message->element)->location);
@@ -283,11 +312,12 @@ static void append_copy(struct message **chain, struct message *copy)
     DL_APPEND(*chain, copy);
 }
 
-static struct message *copy_of(struct nomads *nomads, const struct message *message, enum kind kind,
-                               unsigned element)
+static struct message *copy_of(struct nomads *nomads, unsigned pe, const struct message *message,
+                               enum kind kind, unsigned element)
 {
     struct message *copy = message_create(nomads, kind, message->origin, element);
 
+    copy->maker = pe;
     copy->sequence = message->sequence;
     return copy;
 }
@@ -296,6 +326,8 @@ static void handle_broadcast(struct nomads *nomads, unsigned pe, struct message 
 {
     uint64_t others = 0;
 
+    if (is_strange(nomads, pe, message))
+        return;
     for (unsigned element = 0; element < nomads->settings.elements; element++) {
         struct known *known = known_find(nomads, pe, element);
         enum location_verdict verdict = LOCATION_RUN;
@@ -308,20 +340,22 @@ static void handle_broadcast(struct nomads *nomads, unsigned pe, struct message 
         if (verdict == LOCATION_RUN)
             element_share(nomads, pe, element, message->origin, message->sequence);
         else if (verdict == LOCATION_KEEP)
-            append_copy(&known->kept, copy_of(nomads, message, COPY, element));
+            append_copy(&known->kept, copy_of(nomads, pe, message, COPY, element));
         else if (verdict == LOCATION_HOLD)
-            append_copy(&known->held, copy_of(nomads, message, COPY, element));
+            append_copy(&known->held, copy_of(nomads, pe, message, COPY, element));
         else
             others |= 1ull << to;
     }
     for (unsigned to = 0; to < nomads->settings.pes; to++)
         if (others >> to & 1)
-            nomads_put(nomads, pe, to, copy_of(nomads, message, SHARE, 0));
+            nomads_put(nomads, pe, to, copy_of(nomads, pe, message, SHARE, 0));
     message_destroy(nomads, message);
 }
 
 static void handle_share(struct nomads *nomads, unsigned pe, struct message *message)
 {
+    if (is_strange(nomads, pe, message))
+        return;
     for (unsigned element = 0; element < nomads->settings.elements; element++) {
         struct known *known = known_find(nomads, pe, element);
 
@@ -329,7 +363,7 @@ static void handle_share(struct nomads *nomads, unsigned pe, struct message *mes
             !location_shares(&known->location))
             continue;
         if (known->location.frozen)
-            append_copy(&known->kept, copy_of(nomads, message, COPY, element));
+            append_copy(&known->kept, copy_of(nomads, pe, message, COPY, element));
         else
             element_share(nomads, pe, element, message->origin, message->sequence);
     }
@@ -347,6 +381,9 @@ void pe_handle(struct nomads *nomads, unsigned pe, struct message *message)
     };
     unsigned element = message->element;
 
-    handles[message->kind](nomads, pe, message);
+    if (has_to_wait(nomads, pe, message))
+        nomads_park(nomads, pe, message);
+    else
+        handles[message->kind](nomads, pe, message);
     known_forget(known_find(nomads, pe, element));
 }

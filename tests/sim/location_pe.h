@@ -23,7 +23,10 @@ struct message {
     struct message *prev, *next;
     enum kind kind;
     unsigned source, origin; /* who sent it here, and at first */
+    unsigned maker;          /* as a PE sees it: of a broadcast's copy, who has made that */
     bool forwarded;
+    bool resumed,
+        understood; /* has waited for a class, and is handled again; need not wait any more */
     unsigned element;
     unsigned sequence; /* of the origin's calls to the element, or of its broadcasts */
     enum location_word word;
@@ -61,6 +64,9 @@ struct nomads {
     struct message **queues;
     unsigned *laziness; /* of a thousand */
     unsigned *waiting, *position, waiting_count;
+    /* [pe]: what waits for a class that the PE has asked for, and what has to wait behind that */
+    struct message **parked;
+    unsigned parked_count;
     char failure[NOMADS_FAILURE_SIZE];
 };
 
@@ -74,9 +80,13 @@ void *nomads_memory(void *memory);
 struct message *message_create(struct nomads *nomads, enum kind kind, unsigned origin,
                                unsigned element);
 void message_destroy(struct nomads *nomads, struct message *message);
+void messages_destroy(struct nomads *nomads, struct message *messages);
 /* Now owned by the queue. */
 void nomads_put(struct nomads *nomads, unsigned source, unsigned target, struct message *message);
-void nomads_put_first(struct nomads *nomads, unsigned target, struct message *message);
+/* ... before all that has come: the rest of what waits there first has come later, too. */
+void nomads_put_first(struct nomads *nomads, unsigned target, struct message **messages);
+/* It waits for a class, or behind one that does. */
+void nomads_park(struct nomads *nomads, unsigned pe, struct message *message);
 /* A sender says something to somebody, or to all. */
 void nomads_say_something(struct nomads *nomads, unsigned sender);
 void nomads_wander(struct nomads *nomads, unsigned element);

@@ -52,7 +52,7 @@ struct message *message_create(struct nomads *nomads, enum kind kind, unsigned o
     struct message *message = nomads_memory(calloc(1, sizeof(*message)));
 
     message->kind = kind;
-    message->origin = origin;
+    message->origin = message->maker = origin;
     message->element = element;
     nomads->messages++;
     return message;
@@ -62,6 +62,14 @@ void message_destroy(struct nomads *nomads, struct message *message)
 {
     nomads->messages--;
     free(message);
+}
+
+void messages_destroy(struct nomads *nomads, struct message *messages)
+{
+    struct message *message, *next;
+
+    DL_FOREACH_SAFE(messages, message, next)
+    message_destroy(nomads, message);
 }
 
 static void queue_put(struct nomads *nomads, unsigned queue, struct message *message)
@@ -90,12 +98,47 @@ static struct message *queue_take(struct nomads *nomads, unsigned queue)
 void nomads_put(struct nomads *nomads, unsigned source, unsigned target, struct message *message)
 {
     message->source = source;
+    message->understood = false;
     queue_put(nomads, source * nomads->settings.pes + target, message);
 }
 
-void nomads_put_first(struct nomads *nomads, unsigned target, struct message *message)
+void nomads_put_first(struct nomads *nomads, unsigned target, struct message **messages)
 {
-    queue_put(nomads, nomads->senders * nomads->settings.pes + target, message);
+    unsigned queue = nomads->senders * nomads->settings.pes + target;
+    struct message *rest = NULL, *message, *next;
+
+    while ((message = nomads->queues[queue]) != NULL) {
+        queue_take(nomads, queue);
+        DL_APPEND(rest, message);
+    }
+    DL_CONCAT(*messages, rest);
+    DL_FOREACH_SAFE(*messages, message, next)
+    {
+        DL_DELETE(*messages, message);
+        queue_put(nomads, queue, message);
+    }
+}
+
+void nomads_park(struct nomads *nomads, unsigned pe, struct message *message)
+{
+    DL_APPEND(nomads->parked[pe], message);
+    nomads->parked_count++;
+}
+
+/* The class has come: a message like any other, so that what is before all that comes is before it. */
+static void nomads_unpark(struct nomads *nomads, unsigned pe)
+{
+    unsigned first = nomads->senders * nomads->settings.pes + pe;
+    struct message *message, *next;
+
+    if (nomads->queues[first] != NULL)
+        return;
+    DL_FOREACH_SAFE(nomads->parked[pe], message, next)
+    {
+        DL_DELETE(nomads->parked[pe], message);
+        nomads->parked_count--;
+        queue_put(nomads, first, message);
+    }
 }
 
 /* Lazy queues are passed over, so that some are behind others for long. */
@@ -125,16 +168,24 @@ static void element_check_place(struct nomads *nomads, unsigned element)
     nomads_check(nomads, places == 1, "element %u is in %u places", element, places);
 }
 
-static void nomads_step(struct nomads *nomads)
+static void nomads_deliver(struct nomads *nomads)
 {
     unsigned queue = queue_choose(nomads), target = queue % nomads->settings.pes;
     unsigned first = nomads->senders * nomads->settings.pes + target;
     struct message *message = queue_take(nomads, nomads->queues[first] != NULL ? first : queue);
     unsigned element = message->element;
 
-    nomads->figures.events++;
     pe_handle(nomads, target, message);
     element_check_place(nomads, element);
+}
+
+static void nomads_step(struct nomads *nomads)
+{
+    nomads->figures.events++;
+    if (nomads->waiting_count == 0 || (nomads->parked_count > 0 && nomads_chance(nomads, 50)))
+        nomads_unpark(nomads, nomads_below(nomads, nomads->settings.pes));
+    else
+        nomads_deliver(nomads);
     if (!nomads->settles && nomads_chance(nomads, nomads->settings.restless))
         nomads_wander(nomads, nomads_below(nomads, nomads->settings.elements));
 }
@@ -222,6 +273,7 @@ struct nomads *nomads_create(const struct nomads_settings *settings)
         nomads_memory(calloc((size_t)settings->pes * settings->elements, sizeof(*nomads->known)));
     nomads->calls =
         nomads_memory(calloc((size_t)senders * settings->elements, sizeof(*nomads->calls)));
+    nomads->parked = nomads_memory(calloc(settings->pes, sizeof(*nomads->parked)));
     nomads->broadcasts = nomads_memory(calloc(senders, sizeof(*nomads->broadcasts)));
     for (unsigned i = 0; i < queues; i++)
         nomads->laziness[i] =
@@ -240,12 +292,15 @@ void nomads_destroy(struct nomads *nomads)
 {
     while (nomads->waiting_count > 0)
         message_destroy(nomads, queue_take(nomads, nomads->waiting[0]));
+    for (unsigned pe = 0; pe < nomads->settings.pes; pe++)
+        messages_destroy(nomads, nomads->parked[pe]);
     for (unsigned element = 0; element < nomads->settings.elements; element++) {
         for (unsigned pe = 0; pe < nomads->settings.pes; pe++)
             known_destroy(known_find(nomads, pe, element));
         free(nomads->nomads[element].calls);
         free(nomads->nomads[element].broadcasts);
     }
+    free(nomads->parked);
     free(nomads->broadcasts);
     free(nomads->calls);
     free(nomads->known);
@@ -272,7 +327,7 @@ void nomads_drain(struct nomads *nomads)
     uint64_t most = nomads->figures.events +
                     EVENTS_OF_A_MESSAGE * (uint64_t)(nomads->messages + nomads->settings.elements);
 
-    while (nomads->waiting_count > 0 && nomads->failure[0] == '\0') {
+    while (nomads->waiting_count + nomads->parked_count > 0 && nomads->failure[0] == '\0') {
         nomads_step(nomads);
         nomads_check(nomads, nomads->figures.events < most, "it never comes to rest");
     }

@@ -4,7 +4,9 @@
  *
  * From each PE, and each client, to each PE (itself included) there is a queue that keeps its order;
  * chance says which of them delivers next. A PE does one thing at a time. An element that handles a
- * message may send, and may ask to be moved; it may do so at any other time as well.
+ * message may send, and may ask to be moved; it may do so at any other time as well. What names a class
+ * that a PE does not know waits there, and behind it what must not overtake it (broadcasts may: copies
+ * of them come from several PEs).
  *
  * After every event: each element is at one place or on its way to one; it has handled the calls of each
  * sender in their order and each once, broadcasts as well; only its home has forwarded anything; no
@@ -37,6 +39,7 @@ struct nomads_settings {
     unsigned homing;     /* that it wants to go home */
     unsigned staying;    /* that it wants to go where it is */
     unsigned refusals;   /* that it cannot leave when it may */
+    unsigned strange;    /* that an element or a message names a class that the PE has to ask for */
 };
 
 struct nomads_figures {

@@ -167,6 +167,24 @@ static void broadcasts_meet_moves(uint64_t seed, char *failure)
          failure);
 }
 
+static void classes_that_PEs_have_to_ask_for(uint64_t seed, char *failure)
+{
+    life(seed,
+         (struct nomads_settings){.pes = 4,
+                                  .elements = 4,
+                                  .clients = 1,
+                                  .sends = 500,
+                                  .under_way = 60,
+                                  .broadcasts = 50,
+                                  .answers = 200,
+                                  .moves = 150,
+                                  .restless = 20,
+                                  .homing = 300,
+                                  .refusals = 100,
+                                  .strange = 50},
+         failure);
+}
+
 /* A number up to `most`, small ones more often than large ones. */
 static unsigned some(uint64_t *random, unsigned most)
 {
@@ -196,7 +214,8 @@ static void any(uint64_t seed, char *failure)
                                   .restless = some(&random, 300),
                                   .homing = some(&random, 1000),
                                   .staying = some(&random, 500),
-                                  .refusals = some(&random, 900)},
+                                  .refusals = some(&random, 900),
+                                  .strange = some(&random, 100)},
          failure);
 }
 
@@ -279,6 +298,7 @@ static const struct scenario scenarios[] = {
     {"one_that_all_want", one_that_all_want, 50},
     {"senders_who_are_told_nothing", senders_who_are_told_nothing, 200},
     {"broadcasts_meet_moves", broadcasts_meet_moves, 200},
+    {"classes_that_PEs_have_to_ask_for", classes_that_PEs_have_to_ask_for, 500},
     {"any", any, 300},
     {"rare_moves", rare_moves, 20},
     {"senders_who_send_once", senders_who_send_once, 20},
