@@ -13,7 +13,8 @@
  *   cluster      id, name, and this node's name
  *   incarnation  count of starts
  *   enrolled     the records, one a line
- *   tokens       those that this node gave out: id, public key of the secret, expiry, uses left
+ *   tokens       those that this node gave out: public key of the secret, expiry, uses left, and the
+ *                last hosts that each let in
  *   members      where members were last seen, for the next start: a packed Exchange
  *
  * A token is text: c4pt1- and base64url (no padding) of version, seed address, seed key, 32 bytes of
@@ -120,7 +121,9 @@ int trust_revoke(struct trust *trust, const struct node_key *key, int64_t day_ms
 int trust_token_create(struct trust *trust, const char *address, uint64_t ttl_ms, uint32_t uses,
                        int64_t day_ms, char token[TRUST_TOKEN_MAX], char *error);
 /* A joiner under this key wants in as `record`: enrol it, and count the use. Who was enrolled under
- * the same key and name before and did not hear of it is told so again, which is no other use. */
+ * the same key and name before is told so again, which is no other use: with a token that is used up,
+ * the last hosts that it let in itself, since they may not have heard of it. What else a token that is
+ * good no more is used for, it is told that only. */
 int trust_token_use(struct trust *trust, const struct node_key *joiner,
                     const struct enrolment *record, int64_t day_ms, char *error);
 int trust_token_revoke(struct trust *trust, const char *id, char *error);

@@ -12,6 +12,9 @@
 /* Dead tokens are remembered for so long: who comes with one hears why it is no good. */
 #define TOKEN_MEMORY_MS (INT64_C(7) * 24 * 3600 * 1000)
 
+/* A token knows the last hosts that it let in: one that did not get the answer may ask again. */
+#define TOKEN_HOSTS 32
+
 struct trust_entry {
     UT_hash_handle hh;
     struct enrolment record;
@@ -22,6 +25,8 @@ struct token_kept {
     int64_t expires;
     uint32_t uses_left;
     bool revoked;
+    struct node_key hosts[TOKEN_HOSTS]; /* the last one first */
+    size_t host_count;
 };
 
 struct trust {
@@ -41,6 +46,9 @@ struct trust {
 
 /* Join into the set in memory: 1 news, 0 not, -1 with a sentence. */
 int trust_set_join(struct trust *trust, const struct enrolment *record, char *error);
+
+/* It has let in this host. */
+void token_add_host(struct token_kept *token, const struct node_key *host);
 
 /* Lines of the files: into a trust_identity, and twice into a trust. */
 record_take trust_cluster_take, trust_enrolled_take, trust_tokens_take;

@@ -182,6 +182,7 @@ int trust_store_enrolled(const struct trust *trust, char *error)
 
 /* ---- tokens ---- */
 
+/* A line for each, and one behind it for each host that it let in, the last one last. */
 int trust_store_tokens(const struct trust *trust, char *error)
 {
     struct record_writer writer;
@@ -194,8 +195,27 @@ int trust_store_tokens(const struct trust *trust, char *error)
         key_format(&token->key, key);
         record_writer_line(&writer, "%s %" PRId64 " %u %s", key, token->expires, token->uses_left,
                            token->revoked ? "revoked" : "good");
+        for (size_t k = token->host_count; k-- > 0;) {
+            key_format(&token->hosts[k], key);
+            record_writer_line(&writer, "host %s", key);
+        }
     }
     return record_writer_end(&writer, &trust->place, TRUST_FILE_TOKENS, error);
+}
+
+/* One that the token of the lines before has let in. */
+static const char *host_take(struct trust *trust, const char *text)
+{
+    struct token_kept *token =
+        trust->token_count > 0 ? &trust->tokens[trust->token_count - 1] : NULL;
+    struct node_key host;
+
+    if (token == NULL || !key_parse(text, &host))
+        return "is no host of a token";
+    if (token->host_count == TOKEN_HOSTS)
+        return "is one more than there may be";
+    token_add_host(token, &host);
+    return NULL;
 }
 
 const char *trust_tokens_take(void *context, char *line)
@@ -204,6 +224,8 @@ const char *trust_tokens_take(void *context, char *line)
     struct token_kept token = {0};
     char key[KEY_TEXT_SIZE], word[8], after;
 
+    if (strncmp(line, "host ", 5) == 0)
+        return host_take(trust, line + 5);
     if (sscanf(line, "%40s %" SCNd64 " %u %7s%c", key, &token.expires, &token.uses_left, word,
                &after) != 4 ||
         !key_parse(key, &token.key) || token.expires < 0 || token.expires >= INT64_C(1) << 48)

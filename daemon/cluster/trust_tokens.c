@@ -132,7 +132,25 @@ int trust_token_revoke(struct trust *trust, const char *id, char *error)
 
 /* ---- using ---- */
 
-static int token_judge(const struct token_kept *token, int64_t day_ms, char *error)
+void token_add_host(struct token_kept *token, const struct node_key *host)
+{
+    if (token->host_count < TOKEN_HOSTS)
+        token->host_count++;
+    memmove(&token->hosts[1], &token->hosts[0], (token->host_count - 1) * sizeof(token->hosts[0]));
+    token->hosts[0] = *host;
+}
+
+static bool token_has_let_in(const struct token_kept *token, const struct node_key *host)
+{
+    for (size_t i = 0; i < token->host_count; i++)
+        if (key_equal(&token->hosts[i], host))
+            return true;
+    return false;
+}
+
+/* May this host come with it? */
+static int token_judge(const struct token_kept *token, const struct node_key *host, int64_t day_ms,
+                       char *error)
 {
     char text[WORDS_SIZE];
 
@@ -143,7 +161,7 @@ static int token_judge(const struct token_kept *token, int64_t day_ms, char *err
     else if (token->revoked)
         snprintf(error, TRUST_ERROR_SIZE,
                  "the token was taken back: make another one there (c4pd token)");
-    else if (token->uses_left == 0)
+    else if (token->uses_left == 0 && !token_has_let_in(token, host))
         snprintf(error, TRUST_ERROR_SIZE,
                  "the token was used before as often as it may be: make another one there (c4pd "
                  "token; --uses N for several hosts)");
@@ -177,6 +195,21 @@ static struct token_kept *token_find(struct trust *trust, const struct node_key 
     return NULL;
 }
 
+/* A use, on the disk. */
+static int token_spend(struct trust *trust, struct token_kept *token, const struct node_key *host,
+                       char *error)
+{
+    const struct token_kept before = *token;
+
+    token->uses_left--;
+    token_add_host(token, host);
+    if (trust_store_tokens(trust, error) == 0)
+        return 0;
+    *token = before;
+    return -1;
+}
+
+/* Nothing of the set is told to who has a token that is good no more. */
 int trust_token_use(struct trust *trust, const struct node_key *joiner,
                     const struct enrolment *record, int64_t day_ms, char *error)
 {
@@ -187,25 +220,26 @@ int trust_token_use(struct trust *trust, const struct node_key *joiner,
         snprintf(error, TRUST_ERROR_SIZE, "this node gave out no such token (c4pd token)");
         return -1;
     }
+    if (token_judge(token, &record->key, day_ms, error) != 0)
+        return -1;
     if (known != NULL && known->revoked) {
         snprintf(error, TRUST_ERROR_SIZE,
                  "this key was revoked, for ever: c4pd leave --now there makes room for a new one");
         return -1;
     }
     if (known != NULL && known->kind == record->kind && strcasecmp(known->name, record->name) == 0)
-        return token->expires > day_ms && !token->revoked ? 0 : token_judge(token, day_ms, error);
+        return 0;
     if (known != NULL) {
         snprintf(error, TRUST_ERROR_SIZE, "this key belongs to %s already", known->name);
         return -1;
     }
-    if (token_judge(token, day_ms, error) != 0 || name_judge(trust, record, error) != 0)
+    if (name_judge(trust, record, error) != 0)
         return -1;
     if (!enrolment_valid(record) || trust->count >= TRUST_MAX_KEYS)
         return trust_set_join(trust, record, error) < 0 ? -1 : 0;
-    token->uses_left--;
-    if (trust_store_tokens(trust, error) != 0) {
-        token->uses_left++;
+    /* One that it has let in, and the disk has not got the key, comes again for nothing. */
+    if (!token_has_let_in(token, &record->key) &&
+        token_spend(trust, token, &record->key, error) != 0)
         return -1;
-    }
     return trust_join(trust, record, error) < 0 ? -1 : 0;
 }

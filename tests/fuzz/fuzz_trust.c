@@ -32,6 +32,9 @@ static void trust_check(const struct trust *trust)
     if (trust->token_count > TRUST_MAX_TOKENS || trust->identity.name[NODE_NAME_MAX] != '\0' ||
         trust->identity.cluster_name[TRUST_CLUSTER_NAME_MAX] != '\0')
         abort();
+    for (size_t i = 0; i < trust->token_count; i++)
+        if (trust->tokens[i].host_count > TOKEN_HOSTS)
+            abort();
 }
 
 static size_t sum_put(char *text, size_t size)

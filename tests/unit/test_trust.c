@@ -4,7 +4,7 @@
  */
 #include "tests/unit/scratch.h"
 
-#include "daemon/cluster/trust_file.h"
+#include "daemon/cluster/trust_internal.h"
 
 #define NOW INT64_C(1780000000000)
 #define HOUR INT64_C(3600000)
@@ -443,6 +443,67 @@ static void a_token_enrols_as_often_as_it_says_and_no_more(void **state)
     trust_close(trust);
 }
 
+static void refused(struct trust *trust, const struct node_key *joiner,
+                    const struct enrolment *record, int64_t now, const char *why)
+{
+    assert_int_equal(trust_token_use(trust, joiner, record, now, error), -1);
+    says(why);
+}
+
+static void a_token_that_is_good_no_more_tells_nothing_of_the_set(void **state)
+{
+    struct trust *trust = founded();
+    struct node_key joiner = token_made(trust, HOUR, 1), other = token_made(trust, 2 * HOUR, 2);
+    struct enrolment beta = record_of(5, KEY_NODE, "beta"), gamma = record_of(6, KEY_NODE, "gamma"),
+                     self = *trust_find(trust, &trust_identity(trust)->public_key);
+
+    (void)state;
+    assert_int_equal(trust_token_use(trust, &joiner, &beta, NOW, error), 0);
+    assert_int_equal(trust_token_use(trust, &other, &gamma, NOW, error), 0);
+    refused(trust, &joiner, &self, NOW, "used before");
+    refused(trust, &joiner, &gamma, NOW, "used before");
+    strcpy(gamma.name, "delta");
+    refused(trust, &joiner, &gamma, NOW, "used before");
+    assert_int_equal(trust_revoke(trust, &gamma.key, NOW, error), 0);
+    refused(trust, &joiner, &gamma, NOW, "used before");
+    refused(trust, &other, &gamma, NOW, "revoked");
+    /* The one that it let in may not have heard of it. */
+    trust_close(trust);
+    trust = opened();
+    assert_int_equal(trust_token_use(trust, &joiner, &beta, NOW, error), 0);
+    assert_int_equal(trust_token_use(trust, &other, &beta, NOW, error), 0); /* this one is good */
+    refused(trust, &joiner, &beta, NOW + HOUR, "expired");
+    assert_int_equal(trust_revoke(trust, &beta.key, NOW, error), 0);
+    refused(trust, &joiner, &beta, NOW, "revoked");
+    trust_close(trust);
+}
+
+static void a_token_that_is_used_up_knows_the_last_hosts_that_it_let_in(void **state)
+{
+    const unsigned hosts = TOKEN_HOSTS + 3;
+    struct trust *trust = founded();
+    struct node_key joiner = token_made(trust, HOUR, hosts);
+    struct enrolment record;
+    char name[16];
+
+    (void)state;
+    for (unsigned i = 0; i < hosts; i++) {
+        snprintf(name, sizeof(name), "host%u", i);
+        record = record_of((uint8_t)(i + 5), KEY_NODE, name);
+        assert_int_equal(trust_token_use(trust, &joiner, &record, NOW, error), 0);
+        assert_int_equal(trust_token_use(trust, &joiner, &record, NOW, error), 0);
+    }
+    trust_close(trust);
+    trust = opened();
+    for (unsigned i = 0; i < hosts; i++) {
+        snprintf(name, sizeof(name), "host%u", i);
+        record = record_of((uint8_t)(i + 5), KEY_NODE, name);
+        assert_int_equal(trust_token_use(trust, &joiner, &record, NOW, error),
+                         i < hosts - TOKEN_HOSTS ? -1 : 0);
+    }
+    trust_close(trust);
+}
+
 static void a_token_dies_with_its_time_and_is_remembered_for_a_week(void **state)
 {
     struct trust *trust = founded();
@@ -696,6 +757,8 @@ int main(void)
         trust_test(the_set_has_a_limit),
         trust_test(who_is_named_is_found_by_name_or_fingerprint_unless_it_may_be_two),
         trust_test(a_token_enrols_as_often_as_it_says_and_no_more),
+        trust_test(a_token_that_is_good_no_more_tells_nothing_of_the_set),
+        trust_test(a_token_that_is_used_up_knows_the_last_hosts_that_it_let_in),
         trust_test(a_token_dies_with_its_time_and_is_remembered_for_a_week),
         trust_test(a_token_that_is_taken_back_is_good_for_nothing),
         trust_test(a_name_that_a_node_has_is_refused_and_the_token_stays_good),
