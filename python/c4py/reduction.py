@@ -18,7 +18,7 @@ _UFUNCS = {SUM: 'add', PRODUCT: 'multiply', MAX: 'maximum', MIN: 'minimum',
 _PYTHON = {SUM: operator.add, PRODUCT: operator.mul,
            MAX: lambda a, b: a if a >= b else b, MIN: lambda a, b: a if a <= b else b}
 
-_functions = {}             # function -> reducer
+_functions = {}             # function -> (reducer, hook behind it); None -> that of no function
 
 
 class _Reducers:
@@ -58,6 +58,7 @@ class _Reducers:
 Reducer = _Reducers()
 for _name, _op in _NAMES.items():
     setattr(Reducer, _name, _c4py.Reducer(_op, _name))
+_functions[None] = Reducer.nop, None
 
 
 def find(function):

@@ -83,24 +83,11 @@ PyTypeObject Reducer_Type = {
     .tp_new = Reducer_new,
 };
 
-static Reducer *nop_reducer(void)
+/* None is found as Reducer.nop itself: what comes from another PE is that one too. */
+static Reducer *reducer_find(PyObject *given)
 {
-    static Reducer *nop;
+    PyObject *found = runtime_hook("find_reducer", &given, 1);
 
-    if (nop == NULL)
-        nop = (Reducer *)PyObject_CallFunction((PyObject *)&Reducer_Type, "is", OP_NOP, "nop");
-    return nop;
-}
-
-Reducer *reducer_resolve(PyObject *given)
-{
-    PyObject *found;
-
-    if (given == Py_None)
-        return nop_reducer();
-    if (Py_TYPE(given) == &Reducer_Type)
-        return (Reducer *)given;
-    found = runtime_hook("find_reducer", &given, 1);
     if (found == NULL)
         return NULL;
     Py_DECREF(found); /* registered reducers are kept by the registry */
@@ -109,6 +96,19 @@ Reducer *reducer_resolve(PyObject *given)
         return NULL;
     }
     return (Reducer *)found;
+}
+
+Reducer *reducer_resolve(PyObject *given)
+{
+    static Reducer *nop;
+
+    if (Py_TYPE(given) == &Reducer_Type)
+        return (Reducer *)given;
+    if (given != Py_None)
+        return reducer_find(given);
+    if (nop == NULL)
+        nop = reducer_find(given);
+    return nop;
 }
 
 /* ---- combining values ---- */
