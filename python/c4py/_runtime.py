@@ -12,6 +12,7 @@ from .errors import (CancelledError, Charm4PyError, NotThreadedError, RemoteErro
                      SegmentFullError)
 
 future_from = _c4py.future_from
+passing_chare = _c4py.passing_chare
 proxy_from = _c4py.proxy_from
 reducer_from = reduction.by_name
 class_of = classes.class_of

@@ -505,6 +505,7 @@ static PyMethodDef chare_methods[] = {
      "constructor, and migrated() is called. Messages follow it, in their order. If migrate() is\n"
      "called again before it has left, the last call counts. Raises Charm4PyError while a\n"
      "coroutine of the chare has not ended, and IndexError for a PE that there is not."},
+    {"__reduce_ex__", chare_reduce_ex, METH_O, NULL},
     {"migrated", chare_migrated, METH_NOARGS,
      "migrated($self)\n--\n\n"
      "Called on the new PE when the chare has moved, before any message. Does nothing: redefine "

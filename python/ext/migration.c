@@ -146,7 +146,7 @@ static int let_go(void *context, struct location *location, uint32_t pe)
 }
 
 /* Chain a sentence that names the chare to the pending exception. */
-static void cannot_migrate(const struct whereabouts *w, uint32_t to)
+static void cannot_migrate(const struct collection *collection, uint64_t flat, uint32_t to)
 {
     PyObject *type, *value, *traceback, *args[3], *result;
 
@@ -154,7 +154,7 @@ static void cannot_migrate(const struct whereabouts *w, uint32_t to)
     PyErr_NormalizeException(&type, &value, &traceback);
     if (traceback != NULL)
         PyException_SetTraceback(value, traceback);
-    args[0] = collection_describe(w->collection, (int64_t)w->flat);
+    args[0] = collection_describe(collection, (int64_t)flat);
     args[1] = PyLong_FromUnsignedLong(to);
     args[2] = value;
     if (args[0] != NULL && args[1] != NULL) {
@@ -177,6 +177,39 @@ static bool takes_part(const struct collection *collection, uint32_t pe)
     return pe - first < pes;
 }
 
+/* The chare on its way: what refers to it inside of its own state refers to it afterwards. */
+static struct {
+    const Chare *leaving;              /* its state is being pickled */
+    const struct c4p_envelope *coming; /* the state of this one is being unpickled */
+    Chare *made;                       /* its object, if the state refers to it */
+} passing;
+
+PyObject *chare_reduce_ex(PyObject *self, PyObject *protocol)
+{
+    PyObject *function;
+
+    if ((const Chare *)self != passing.leaving || PyThreadState_Get() != rt.thread)
+        return PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__reduce_ex__", "OO", self,
+                                   protocol);
+    function = PyObject_GetAttrString(rt.hooks, "passing_chare");
+    return function != NULL ? Py_BuildValue("N()", function) : NULL;
+}
+
+PyObject *migration_passing_chare(PyObject *self, PyObject *unused)
+{
+    struct collection *collection = passing.coming ? collection_of(passing.coming) : NULL;
+
+    (void)self;
+    (void)unused;
+    if (collection == NULL || collection->class == NULL ||
+        passing.coming->future >= collection->total || PyThreadState_Get() != rt.thread)
+        return runtime_error("a chare can be unpickled as a part of its own state only, by its "
+                             "new PE");
+    if (passing.made == NULL)
+        passing.made = element_allocate(collection, passing.coming->future);
+    return (PyObject *)Py_XNewRef(passing.made);
+}
+
 static int element_send(struct whereabouts *w, Chare *chare, uint32_t to)
 {
     struct c4p_envelope like = {.kind = C4P_ELEMENT,
@@ -193,8 +226,10 @@ static int element_send(struct whereabouts *w, Chare *chare, uint32_t to)
     }
     args[0] = proxy_create(w->collection, NULL, 0);
     args[1] = args[0] ? runtime_hook("element_state", (PyObject *const *)&chare, 1) : NULL;
+    passing.leaving = chare;
     if (args[1] != NULL)
         rc = message_send(&like, to, args, 2, NULL);
+    passing.leaving = NULL;
     args_release(args, 2);
     return rc;
 }
@@ -206,7 +241,7 @@ static int depart(void *context, struct location *location, uint32_t to)
 
     (void)context;
     if (to != rt.pe && element_send(w, chare, to) != 0) {
-        cannot_migrate(w, to);
+        cannot_migrate(w->collection, w->flat, to);
         if (runtime_survive() != 0)
             return -1;
         to = rt.pe;
@@ -523,22 +558,30 @@ static int element_arrived(Chare *chare)
     return result == NULL ? runtime_survive() : 0;
 }
 
-static int element_install(struct collection *collection, const struct c4p_envelope *envelope,
-                           PyObject *state)
+/* Without a state an exception tells why. In a session the chare goes on as far as it can. */
+static int element_restore(Chare *chare, PyObject *state)
 {
-    struct whereabouts *w;
-    PyObject *args[2], *result;
-    Chare *chare;
+    PyObject *args[2] = {(PyObject *)chare, state}, *result;
 
-    if (collection_visit(collection) != 0 ||
-        (chare = element_allocate(collection, envelope->future)) == NULL)
+    result = state != NULL ? runtime_hook("element_restore", args, 2) : NULL;
+    Py_XDECREF(result);
+    if (result != NULL)
+        return 0;
+    cannot_migrate(chare->collection, chare->flat, rt.pe);
+    return runtime_survive();
+}
+
+/* `chare`: its object (stolen), or NULL if that is still to be made. */
+static int element_install(struct collection *collection, const struct c4p_envelope *envelope,
+                           Chare *chare, PyObject *state)
+{
+    struct whereabouts *w = NULL;
+
+    if (chare == NULL && (chare = element_allocate(collection, envelope->future)) == NULL)
         return -1;
     chare->reductions = envelope->sequence;
-    args[0] = (PyObject *)chare;
-    args[1] = state;
-    result = runtime_hook("element_restore", args, 2);
-    w = result != NULL ? whereabouts_get(collection, envelope->future) : NULL;
-    Py_XDECREF(result);
+    if (element_restore(chare, state) == 0 && collection_visit(collection) == 0)
+        w = whereabouts_get(collection, envelope->future);
     if (w == NULL) {
         Py_DECREF(chare);
         return -1;
@@ -552,6 +595,7 @@ int element_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct collection *collection = collection_of(envelope);
     PyObject *args[3] = {NULL, NULL, NULL};
+    Chare *made;
     int rc;
 
     if (collection == NULL)
@@ -565,13 +609,23 @@ int element_handle(uint64_t offset, const struct c4p_envelope *envelope)
         PyErr_SetString(PyExc_ValueError, "a malformed element");
         return -1;
     }
-    if (message_decode(offset, envelope, args) != 0)
-        return PyErr_Occurred() ? -1 : 0;
+    passing.coming = envelope;
+    rc = message_decode(offset, envelope, args);
+    passing.coming = NULL;
+    made = passing.made;
+    passing.made = NULL;
+    if (rc != 0 && !PyErr_Occurred()) { /* it waits for a class */
+        Py_XDECREF(made);
+        return 0;
+    }
     if (collection->class == NULL || envelope->future >= collection->total) {
-        PyErr_SetString(PyExc_ValueError, "an element of a collection that it does not fit into");
+        Py_XDECREF(made);
+        if (rc == 0)
+            PyErr_SetString(PyExc_ValueError,
+                            "an element of a collection that it does not fit into");
         rc = -1;
     } else {
-        rc = element_install(collection, envelope, args[1]);
+        rc = element_install(collection, envelope, made, rc == 0 ? args[1] : NULL);
     }
     args_release(args, 2);
     return rc;
@@ -579,25 +633,50 @@ int element_handle(uint64_t offset, const struct c4p_envelope *envelope)
 
 /* ---- asking for it ---- */
 
-static int migrate_check(const Chare *chare, long pe)
+static int migrate_target(PyObject *given, uint32_t *pe)
 {
+    PyObject *number;
+    long long value;
+    int overflow;
+
+    if (PyBool_Check(given) || !PyIndex_Check(given)) {
+        PyErr_Format(PyExc_TypeError, "migrate(%R): toPe is the number of a PE, an int, not %s",
+                     given, Py_TYPE(given)->tp_name);
+        return -1;
+    }
+    number = PyNumber_Index(given);
+    if (number == NULL)
+        return -1;
+    value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow != 0 || value < 0 || value >= rt.pes) {
+        PyErr_Format(PyExc_IndexError, "migrate(%R): the PEs are 0 to %u", given, rt.pes - 1);
+        return -1;
+    }
+    *pe = (uint32_t)value;
+    return 0;
+}
+
+/* Why it has to stay; NULL: it may go. */
+static const char *migrate_obstacle(const Chare *chare)
+{
+    if (chare->collection->kind == KIND_GROUP)
+        return "a group has a member on every PE";
+    if (chare->collection->kind != KIND_ARRAY)
+        return "it is the main chare";
+    return chare->live_coroutines > 0 ? "a coroutine of it has not ended" : NULL;
+}
+
+static int migrate_check(const Chare *chare, uint32_t pe)
+{
+    const char *why = migrate_obstacle(chare);
     PyObject *name;
 
-    if (pe < 0 || pe >= (long)rt.pes) {
-        PyErr_Format(PyExc_IndexError, "migrate(%ld): the PEs are 0 to %u", pe, rt.pes - 1);
-        return -1;
-    }
-    if (chare->collection->kind != KIND_ARRAY || rt.client) {
-        runtime_error("migrate() is for elements of arrays and single chares of a job's PEs, not "
-                      "for %s",
-                      Py_TYPE(chare)->tp_name);
-        return -1;
-    }
-    if (chare->live_coroutines == 0)
+    if (why == NULL)
         return 0;
     name = collection_describe(chare->collection, (int64_t)chare->flat);
     if (name != NULL)
-        runtime_error("%U cannot migrate to PE %ld: a coroutine of it has not ended", name, pe);
+        runtime_error("%U cannot migrate to PE %u: %s", name, pe, why);
     Py_XDECREF(name);
     return -1;
 }
@@ -607,19 +686,21 @@ PyObject *chare_migrate(PyObject *self, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"toPe", NULL};
     Chare *chare = (Chare *)self;
     struct whereabouts *w;
-    long pe;
+    PyObject *given;
+    uint32_t pe;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "l:migrate", keywords, &pe) ||
-        runtime_require() != 0 || chare_require(chare) != 0 || migrate_check(chare, pe) != 0)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:migrate", keywords, &given) ||
+        runtime_require() != 0 || chare_require(chare) != 0 || migrate_target(given, &pe) != 0 ||
+        migrate_check(chare, pe) != 0)
         return NULL;
     w = whereabouts_find(chare->collection, chare->flat);
-    if ((uint32_t)pe == rt.pe && (w == NULL || !w->location.frozen))
+    if (pe == rt.pe && (w == NULL || !w->location.frozen))
         Py_RETURN_NONE;
     if (w == NULL && (w = whereabouts_get(chare->collection, chare->flat)) == NULL)
         return NULL;
     if (!w->location.here) /* it is being pickled */
         return runtime_error("migrate() in what makes the state of a chare that is leaving");
-    if (location_move(&w->location, (uint32_t)pe, &operations) != 0)
+    if (location_move(&w->location, pe, &operations) != 0)
         return NULL;
     Py_RETURN_NONE;
 }

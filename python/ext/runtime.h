@@ -426,6 +426,10 @@ Chare *migration_visitor(const struct collection *collection, size_t *i);
 int location_handle(uint64_t offset, const struct c4p_envelope *envelope);
 int element_handle(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *chare_migrate(PyObject *self, PyObject *args, PyObject *kwargs);
+/* __reduce_ex__(): only a chare that leaves can be pickled, and as a part of its own state. */
+PyObject *chare_reduce_ex(PyObject *self, PyObject *protocol);
+/* What that is unpickled with. */
+PyObject *migration_passing_chare(PyObject *self, PyObject *unused);
 
 /* ---- coroutine.c ---- */
 
