@@ -309,8 +309,9 @@ test-python: all
 
 # What the model promises, once more with the PEs on three nodes: all of it is in `make random`.
 CORE_TESTS := $(addprefix tests/python/test_,model_calls.py model_collections.py model_futures.py \
-	model_order.py model_quiescence.py model_reductions.py runtime_objects.py runtime_quiescence.py \
-	runtime_reductions.py runtime_sending.py order.py)
+	model_migration.py model_migration_all.py model_order.py model_quiescence.py model_reductions.py \
+	runtime_objects.py runtime_quiescence.py runtime_reductions.py runtime_sending.py migration_order.py \
+	order.py)
 test-nodes: all
 	@echo "Python tests of the model, on three nodes:"
 	$(Q)$(call pytest,nodes,C4P_NODES=3) $(CORE_TESTS) $(T:%=-k '$(notdir $(lastword $(subst ::, ,$(T))))') \

@@ -16,6 +16,8 @@ Reducer.addReducer(longest)
 
 
 class Worker(Chare):
+    load = 0
+
     def __init__(self, base=0):
         self.base = base
 
@@ -38,6 +40,16 @@ class Worker(Chare):
 
     def fail(self):
         raise ValueError('as asked')
+
+    def carry(self, load):
+        self.load = load
+        self.migrate((charm.myPe() + 1) % charm.numPes())
+
+    def migrated(self):
+        self.load = self.load + 1
+
+    def give_load(self):
+        return self.load, charm.myPe()
 
 
 def check_calls(group, array):
@@ -89,6 +101,22 @@ def check_reductions(group, array):
     assert many.get() == [1] * 10
 
 
+def check_migration():
+    movers, pes = Array(Worker, 5, args=[7]), charm.numPes()
+    for round in range(1, 6):
+        for i in range(5):
+            movers[i].migrate((i + round) % pes)
+            assert movers[i].add(1, ret=True).get() == 8
+        result = Future()
+        movers.contribute_to(result, round, Reducer.gather)
+        movers.carry(numpy.full(20000, round))
+        assert result.get() == [round] * 5
+        assert movers.together(ret=True).get() == [5] * 5
+        loads = movers.give_load(ret=True).get()
+        assert [pe for _, pe in loads] == [(i + round + 1) % pes for i in range(5)]
+        assert all((load == round + (pes > 1)).all() for load, _ in loads)
+
+
 def main(args):
     group = Group(Worker, args=[5])
     array = Array(Worker, 10)
@@ -97,6 +125,7 @@ def main(args):
         check_calls(group, array)
         check_arrays(group)
         check_reductions(group, array)
+        check_migration()
     single = Chare(Worker, onPE=charm.numPes() - 1)
     assert single.add(1, ret=True).get() == 1
     cube = Array(Worker, (2, 3, 2))

@@ -35,6 +35,8 @@ class Storm(Chare):
             self.pass_on(random.choice(BUFFERS), 'started')
 
     def pass_on(self, buffer, text, *rest):
+        if isinstance(self.thisIndex, tuple) and not self._numthreads and random.random() < 0.02:
+            self.migrate(random.randrange(charm.numPes()))
         proxy = random.choice(self.everybody)
         element = random.randrange(proxy.shape[0])
         proxy[element].pass_on(random.choice(BUFFERS), text[-200:] + 'x', buffer.sum())

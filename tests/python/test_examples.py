@@ -110,3 +110,26 @@ def test_stencil_equals_the_plate_in_one_piece(example, pes, blocks):
     expected = jacobi(48, 25)
     assert mean == pytest.approx(expected[0], abs=1e-6)
     assert change == pytest.approx(expected[1], rel=1e-2)
+
+
+def nearest_of_all(wanted, pes, size):
+    """The number nearest to the wanted one, and the PE that has it."""
+    tables = [numpy.random.default_rng(pe).random(size) for pe in range(pes)]
+    near = [table[numpy.abs(table - wanted).argmin()] for table in tables]
+    pe = min(range(pes), key=lambda pe: abs(near[pe] - wanted))
+    return f"nearest to {wanted:.6f}: {near[pe]:.9f} on PE {pe}"
+
+
+@PES
+@pytest.mark.parametrize("visitors", [1, 7])
+def test_visitors_find_what_is_nearest_on_any_pe(example, pes, visitors):
+    lines = example("migration/visitors.py", visitors, 5000, pes=pes).stdout.splitlines()
+    wanted = [(i + 0.5) / visitors for i in range(visitors)]
+    assert lines[:-1] == [nearest_of_all(number, pes, 5000) for number in wanted]
+
+
+@PES
+def test_spread_finds_the_same_wherever_its_parts_are(example, pes):
+    output = example("migration/spread.py", 20, pes=pes).stdout
+    assert [line.split(":")[0] for line in output.splitlines()[:2]] == ["in blocks", "spread out"]
+    assert output.endswith("perfect numbers: 6 28 496\n")

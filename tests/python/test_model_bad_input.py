@@ -74,6 +74,13 @@ def complaint(run_program):
     ('Future(0)', ('ValueError', 'num_vals=0')),
     ('Future().get(wait=5)', ('TypeError', 'timeout')),
     ('charm.scheduleCallableAfter(5, 1)', ('TypeError', '5')),
+    ('chare.migrate(99, ret=True).get()', ('IndexError', '99', 'PEs are 0 to')),
+    ('chare.migrate(True, ret=True).get()', ('TypeError', 'toPe', 'bool')),
+    ('chare.migrate("1", ret=True).get()', ('TypeError', 'toPe', 'str')),
+    ('group[0].migrate(0)', ('AttributeError', 'migrate', 'WorkerGroupProxy')),
+    ('Worker().migrate(0)', ('Charm4PyError', 'Worker')),
+    ('chare.waits(); chare.migrate(0); Future().get()',
+     ('Charm4PyError', 'Worker[0]', 'PE 0', 'coroutine')),
 ))
 def test_what_main_does_wrong_is_told(complaint, main, words):
     line = complaint(main)
@@ -104,6 +111,19 @@ def test_what_is_wrong_before_the_start_is_told(run_program, before, words):
 def test_a_message_larger_than_the_segment_is_told_with_the_option(complaint, pes, main):
     line = complaint(main, pes=pes, options=('--segment-size', '48M'))
     assert 'SegmentFullError' in line and '--segment-size' in line and 'bytes' in line
+
+
+def test_a_chare_larger_than_the_segment_cannot_move_and_is_named(run_program):
+    ran = run_program(PROGRAM.replace('{before}', '').replace('{main}', '''
+    class Heavy(Chare):
+        def fill(self):
+            self.load = numpy.zeros(1 << 23)
+            self.migrate(0)
+    Chare(Heavy, onPE=1).fill()
+    Future().get()'''), 2, options=('--segment-size', '48M'))
+    assert ran.returncode == 1 and ran.stdout == '', ran
+    assert 'SegmentFullError' in ran.stderr and 'Heavy[0]' in ran.stderr
+    assert '--segment-size' in ran.stderr
 
 
 def test_a_message_larger_than_the_segment_can_be_caught_and_the_program_goes_on(run_program):

@@ -49,7 +49,8 @@ class Worker(Chare):
         return proxy if proxy.elemIdx == self.thisIndex else proxy[self.thisIndex]
 
     def note(self, lane, what):
-        self.seen.setdefault(lane, []).append(what)
+        """What has come; broadcasts to elements that move are counted by themselves."""
+        self.seen.setdefault(lane if what >= 0 else -lane, []).append(what)
 
     # ---- plain calls ----
 
@@ -119,6 +120,20 @@ class Worker(Chare):
         self.note(lane, sequence)
         self.myself().echo(lane, None, ret=True).get()
         return self.fail_perhaps(text, culprit)
+
+    # ---- moving ----
+
+    def wander(self, lane, pes, more):
+        """Move on, unless a coroutine needs us, or a future of ours that is read here."""
+        reading = any(name.startswith(('late', 'shared')) and name != 'shared'
+                      for name in vars(self))
+        if self._numthreads == 0 and not reading:
+            self.migrate(pes[(self.salt + more) % len(pes)])
+        if more:
+            self.myself().wander(lane, pes, more - 1)
+
+    def migrated(self):
+        assert self.myself().elemIdx == self.thisIndex
 
     # ---- passing things on ----
 

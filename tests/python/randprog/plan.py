@@ -26,6 +26,7 @@ class Collection:
         self.name, self.kind, self.class_name, self.tag = name, kind, class_name, tag
         self.offset = OFFSETS.get(class_name, 3000)
         self.owner = None               # the lane that starts its reductions
+        self.moves = False              # elements may be on any PE
         if kind == 'group':
             self.indexes = list(range(pes))
             self.pes = list(range(pes))
@@ -37,6 +38,11 @@ class Collection:
             self.pes = _blocks(len(self.indexes), pes)
         self.states = {index: {'total': 0, 'seen': {}, 'hops': [], 'collected': []}
                        for index in self.indexes}
+
+    def let_move(self):
+        """Its elements will move whenever they can, and nobody knows when that is."""
+        self.moves = True
+        self.pes = [None] * len(self.indexes)
 
     def salt(self, index):
         return salt_of(index) + self.offset
@@ -200,6 +206,8 @@ class Planner:
                        for index in collection.indexes]
             how, reports = ('bag', bag(reports)) if len(reports) > 1 else ('value', reports[0])
             script.open.append((slot, (how, reports)))
+        if kind != 'group' and rng.random() < 0.5:
+            collection.let_move()
         self.collections[name] = collection
         self.add(script, 'create', name, kind, class_name, dims, pe, tag, value, slot, specs)
         script.known.append(name)
@@ -237,13 +245,18 @@ class Planner:
         return (twist(a, salt), twist(b, salt), [twist(item, 1) for item in rest],
                 twist(c, salt), {name: twist(item, 2) for name, item in more.items()})
 
-    def _note(self, script, collection, indexes):
-        """The next message of a script to some elements."""
+    def _note(self, script, collection, indexes, broadcast):
+        """The next message of a script to some elements.
+
+        A broadcast to elements that move may be early or late among single calls: such ones have
+        negative numbers, which are kept in a lane of their own.
+        """
         script.sequence += 1
+        sign = -1 if broadcast and collection.moves else 1
         for index in indexes:
             seen = collection.states[index]['seen']
-            seen.setdefault(script.lane, []).append(script.sequence)
-        return script.sequence
+            seen.setdefault(sign * script.lane, []).append(sign * script.sequence)
+        return sign * script.sequence
 
     def _pauses(self, mode):
         pauses = [self.rng.choice(PAUSES) for _ in range(self.rng.randrange(3))]
@@ -264,7 +277,7 @@ class Planner:
         else:
             target, indexes = (collection.name, None), collection.indexes
         values, keywords = self._arguments()
-        sequence = self._note(script, collection, indexes)
+        sequence = self._note(script, collection, indexes, not one)
         for index in indexes:
             collection.states[index]['total'] += sequence
         args = [sequence] + ([] if method == 'work' else [self._pauses(mode)]) + values
@@ -290,16 +303,16 @@ class Planner:
         pe = collection.pes[collection.indexes.index(culprit)]
         slot = self.slot()
         text = rng.choice(WORDS)
-        if collection.kind == 'single' and pe is None:
+        if pe is None:
             return
         error = f'{text} {culprit}'
         if rng.random() < 0.5 or collection.kind == 'single':
             target = (collection.name, None if collection.kind == 'single' else culprit)
-            sequence = self._note(script, collection, [culprit])
+            sequence = self._note(script, collection, [culprit], False)
             how, value = 'raised', ['raised', 'ValueError', error, pe]
         else:
             target = (collection.name, None)
-            sequence = self._note(script, collection, collection.indexes)
+            sequence = self._note(script, collection, collection.indexes, True)
             how, value = 'raised', ['raised', 'ValueError', error, pe]
             if mode == 'ret':
                 how, value = 'value', [ValueError(error) if index == culprit else text
@@ -316,6 +329,19 @@ class Planner:
         self.add(script, 'call', target, 'seen_of', [], {}, 'ret', slot)
         value = list(collection.states[index]['seen'].get(script.lane, []))
         self.expect(script, slot, 'value', value)
+
+    def wander(self, script):
+        """Elements move, now or later, to where they are told."""
+        movers = [name for name in script.known
+                  if self.collections[name].moves and self.collections[name].indexes]
+        if not movers:
+            return
+        collection = self.collections[self.rng.choice(movers)]
+        pes = [self.rng.randrange(self.pes) for _ in range(self.rng.randrange(1, 5))]
+        target = collection.element(self.rng)[0]
+        if self.rng.random() < 0.4:
+            target = (collection.name, None)
+        self.add(script, 'call', target, 'wander', [pes, self.rng.randrange(4)], {}, None, None)
 
     def relay(self, script):
         """A chare carries out a script of its own."""
@@ -596,12 +622,14 @@ class Planner:
             self.expected[self.add(script, 'pes')] = list(range(self.pes))
             return
         name, value = f'global_{self.seed}_{script.lane}', random_value(self.rng)
-        self.add(script, 'globals', name, value)
         slot = self.slot()
+        if collection.moves:        # it may read it when the next value is there
+            name += f'_{slot}'
+        self.add(script, 'globals', name, value)
         self.add(script, 'call', target, 'shared_global', [name], {}, 'ret', slot)
         self.expect(script, slot, 'value', value)
 
     _choices = ([call] * 12 + [chains] * 4 + [reduce] * 4 + [relay] * 4
-                + [agree, call_back, create, share] * 2
+                + [wander] * 6 + [agree, call_back, create, share] * 2
                 + [fail, acquaint, scribble, scribble_everywhere, give_up, seen, early, cancel,
                    sleep, timer, quiet, start_quiet, runtime])
