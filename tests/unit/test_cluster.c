@@ -11,6 +11,7 @@
 #include "daemon/cluster/describe.h"
 #include "daemon/cluster/post.h"
 #include "daemon/cluster/record.h"
+#include "proto/control.h"
 
 /* ThreadSanitizer does not see how the threads of libzmq, which is not built for it, agree. */
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
@@ -396,6 +397,49 @@ static void two_nodes_of_one_name_are_told_apart_and_are_a_trouble(void **state)
     assert_non_null(strstr(troubles[0], page.infos[2].name));
 }
 
+#define MANY 1000
+
+/* So many that have never been seen, every third of the same name. */
+static void many_enrol(void)
+{
+    static struct enrolment records[MANY];
+
+    for (unsigned i = 0; i < MANY; i++) {
+        records[i] = *trust_find(cluster_trust(a->cluster), &a->identity.public_key);
+        memset(records[i].key.bytes, 7, NODE_KEY_SIZE);
+        memcpy(records[i].key.bytes, &i, sizeof(i));
+        records[i].since = DAY + i;
+        snprintf(records[i].name, sizeof(records[i].name), "%0*u", NODE_NAME_MAX,
+                 i % 3 == 0 ? MANY : i);
+    }
+    assert_int_equal(trust_join_all(cluster_trust(a->cluster), records, MANY, error), MANY);
+}
+
+static void a_thousand_nodes_are_described_once_each_in_pages_that_fit_into_a_packet(void **state)
+{
+    static struct describe_page page;
+    C4p__AdminAnswer answer = C4P__ADMIN_ANSWER__INIT;
+    char last[DESCRIBE_NAME_SIZE] = "";
+    size_t seen = 0, pages = 0;
+
+    (void)state;
+    many_enrol();
+    do {
+        assert_int_equal(describe_nodes(a->cluster, last, &page), 0);
+        for (size_t i = 0; i < page.count; i++) {
+            assert_true(strcmp(page.infos[i].name, last) > 0);
+            strcpy(last, page.infos[i].name);
+        }
+        answer.nodes = page.nodes;
+        answer.n_nodes = page.count;
+        assert_true(c4p__admin_answer__get_packed_size(&answer) <= CONTROL_MAX_PACKET);
+        seen += page.count;
+        pages++;
+    } while (page.more);
+    assert_int_equal(seen, trust_count(cluster_trust(a->cluster))); /* all of them are nodes */
+    assert_int_equal(pages, (seen + DESCRIBE_NODES - 1) / DESCRIBE_NODES);
+}
+
 #define cluster_test(function)                                                                     \
     cmocka_unit_test_setup_teardown(function, cluster_make, cluster_remove)
 
@@ -413,6 +457,7 @@ int main(void)
         cluster_test(who_was_away_when_it_was_revoked_hears_of_it_when_it_comes_back),
         cluster_test(nodes_are_described_with_their_states),
         cluster_test(two_nodes_of_one_name_are_told_apart_and_are_a_trouble),
+        cluster_test(a_thousand_nodes_are_described_once_each_in_pages_that_fit_into_a_packet),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
