@@ -145,103 +145,13 @@ static int let_go(void *context, struct location *location, uint32_t pe)
     return chain_send(&((struct whereabouts *)location)->held, pe, false);
 }
 
-/* Chain a sentence that names the chare to the pending exception. */
-static void cannot_migrate(const struct collection *collection, uint64_t flat, uint32_t to)
-{
-    PyObject *type, *value, *traceback, *args[3], *result;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
-    args[0] = collection_describe(collection, (int64_t)flat);
-    args[1] = PyLong_FromUnsignedLong(to);
-    args[2] = value;
-    if (args[0] != NULL && args[1] != NULL) {
-        result = runtime_hook("cannot_migrate", args, 3);
-        Py_XDECREF(result);
-    }
-    Py_XDECREF(args[0]);
-    Py_XDECREF(args[1]);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
-}
-
-/* Will a C4P_CREATE of the collection come to a PE? */
-static bool takes_part(const struct collection *collection, uint32_t pe)
-{
-    uint32_t first, pes;
-
-    collection_participants(collection, &first, &pes);
-    return pe - first < pes;
-}
-
-/* The chare on its way: what refers to it inside of its own state refers to it afterwards. */
-static struct {
-    const Chare *leaving;              /* its state is being pickled */
-    const struct c4p_envelope *coming; /* the state of this one is being unpickled */
-    Chare *made;                       /* its object, if the state refers to it */
-} passing;
-
-PyObject *chare_reduce_ex(PyObject *self, PyObject *protocol)
-{
-    PyObject *function;
-
-    if ((const Chare *)self != passing.leaving || PyThreadState_Get() != rt.thread)
-        return PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__reduce_ex__", "OO", self,
-                                   protocol);
-    function = PyObject_GetAttrString(rt.hooks, "passing_chare");
-    return function != NULL ? Py_BuildValue("N()", function) : NULL;
-}
-
-PyObject *migration_passing_chare(PyObject *self, PyObject *unused)
-{
-    struct collection *collection = passing.coming ? collection_of(passing.coming) : NULL;
-
-    (void)self;
-    (void)unused;
-    if (collection == NULL || collection->class == NULL ||
-        passing.coming->future >= collection->total || PyThreadState_Get() != rt.thread)
-        return runtime_error("a chare can be unpickled as a part of its own state only, by its "
-                             "new PE");
-    if (passing.made == NULL)
-        passing.made = element_allocate(collection, passing.coming->future);
-    return (PyObject *)Py_XNewRef(passing.made);
-}
-
-static int element_send(struct whereabouts *w, Chare *chare, uint32_t to)
-{
-    struct c4p_envelope like = {.kind = C4P_ELEMENT,
-                                .collection = w->collection->id,
-                                .future = w->flat,
-                                .sequence = chare->reductions,
-                                .method = takes_part(w->collection, to)};
-    PyObject *args[2] = {NULL, NULL};
-    int rc = -1;
-
-    if (chare->live_coroutines > 0) {
-        runtime_error("a coroutine of it has not ended");
-        return -1;
-    }
-    args[0] = proxy_create(w->collection, NULL, 0);
-    args[1] = args[0] ? runtime_hook("element_state", (PyObject *const *)&chare, 1) : NULL;
-    passing.leaving = chare;
-    if (args[1] != NULL)
-        rc = message_send(&like, to, args, 2, NULL);
-    passing.leaving = NULL;
-    args_release(args, 2);
-    return rc;
-}
-
 static int depart(void *context, struct location *location, uint32_t to)
 {
     struct whereabouts *w = (struct whereabouts *)location;
     Chare **place = whereabouts_element(w), *chare = *place;
 
     (void)context;
-    if (to != rt.pe && element_send(w, chare, to) != 0) {
-        cannot_migrate(w->collection, w->flat, to);
+    if (to != rt.pe && element_send(chare, to) != 0) {
         if (runtime_survive() != 0)
             return -1;
         to = rt.pe;
@@ -558,30 +468,12 @@ static int element_arrived(Chare *chare)
     return result == NULL ? runtime_survive() : 0;
 }
 
-/* Without a state an exception tells why. In a session the chare goes on as far as it can. */
-static int element_restore(Chare *chare, PyObject *state)
-{
-    PyObject *args[2] = {(PyObject *)chare, state}, *result;
-
-    result = state != NULL ? runtime_hook("element_restore", args, 2) : NULL;
-    Py_XDECREF(result);
-    if (result != NULL)
-        return 0;
-    cannot_migrate(chare->collection, chare->flat, rt.pe);
-    return runtime_survive();
-}
-
-/* `chare`: its object (stolen), or NULL if that is still to be made. */
-static int element_install(struct collection *collection, const struct c4p_envelope *envelope,
-                           Chare *chare, PyObject *state)
+static int element_install(struct collection *collection, Chare *chare)
 {
     struct whereabouts *w = NULL;
 
-    if (chare == NULL && (chare = element_allocate(collection, envelope->future)) == NULL)
-        return -1;
-    chare->reductions = envelope->sequence;
-    if (element_restore(chare, state) == 0 && collection_visit(collection) == 0)
-        w = whereabouts_get(collection, envelope->future);
+    if (collection_visit(collection) == 0)
+        w = whereabouts_get(collection, chare->flat);
     if (w == NULL) {
         Py_DECREF(chare);
         return -1;
@@ -594,8 +486,7 @@ static int element_install(struct collection *collection, const struct c4p_envel
 int element_handle(uint64_t offset, const struct c4p_envelope *envelope)
 {
     struct collection *collection = collection_of(envelope);
-    PyObject *args[3] = {NULL, NULL, NULL};
-    Chare *made;
+    Chare *chare;
     int rc;
 
     if (collection == NULL)
@@ -604,31 +495,10 @@ int element_handle(uint64_t offset, const struct c4p_envelope *envelope)
         collection_hold(collection, offset);
         return 0;
     }
-    if (envelope->args != 2) {
-        message_release(offset);
-        PyErr_SetString(PyExc_ValueError, "a malformed element");
-        return -1;
-    }
-    passing.coming = envelope;
-    rc = message_decode(offset, envelope, args);
-    passing.coming = NULL;
-    made = passing.made;
-    passing.made = NULL;
-    if (rc != 0 && !PyErr_Occurred()) { /* it waits for a class */
-        Py_XDECREF(made);
-        return 0;
-    }
-    if (collection->class == NULL || envelope->future >= collection->total) {
-        Py_XDECREF(made);
-        if (rc == 0)
-            PyErr_SetString(PyExc_ValueError,
-                            "an element of a collection that it does not fit into");
-        rc = -1;
-    } else {
-        rc = element_install(collection, envelope, made, rc == 0 ? args[1] : NULL);
-    }
-    args_release(args, 2);
-    return rc;
+    rc = element_receive(offset, envelope, &chare);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    return element_install(collection, chare);
 }
 
 /* ---- asking for it ---- */

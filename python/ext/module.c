@@ -546,7 +546,7 @@ static PyMethodDef module_methods[] = {
     {"charm_group", module_charm_group, METH_O, "Make this PE's member of charm.thisProxy."},
     {"create_future", module_create_future, METH_VARARGS, "Create a future."},
     {"future_from", module_future_from, METH_VARARGS, "A future that was sent."},
-    {"passing_chare", migration_passing_chare, METH_NOARGS, "The chare whose state this is."},
+    {"passing_chare", element_passing, METH_NOARGS, "The chare whose state this is."},
     {"proxy_from", proxy_unpickle, METH_O, "A proxy that was sent."},
     {"wait_any", future_wait_any, METH_O, "Suspend until one of some futures is done."},
     {"start_quiescence", quiescence_start, METH_O, "Call back at quiescence."},

@@ -426,10 +426,17 @@ Chare *migration_visitor(const struct collection *collection, size_t *i);
 int location_handle(uint64_t offset, const struct c4p_envelope *envelope);
 int element_handle(uint64_t offset, const struct c4p_envelope *envelope);
 PyObject *chare_migrate(PyObject *self, PyObject *args, PyObject *kwargs);
+
+/* ---- element.c ---- */
+
+/* Send an element's object and state. -1 with an exception that names it: it cannot leave. */
+int element_send(Chare *chare, uint32_t to);
+/* 0: *chare is what the message has brought; 1: the message waits for a class; -1 with an exception. */
+int element_receive(uint64_t offset, const struct c4p_envelope *envelope, Chare **chare);
 /* __reduce_ex__(): only a chare that leaves can be pickled, and as a part of its own state. */
 PyObject *chare_reduce_ex(PyObject *self, PyObject *protocol);
 /* What that is unpickled with. */
-PyObject *migration_passing_chare(PyObject *self, PyObject *unused);
+PyObject *element_passing(PyObject *self, PyObject *unused);
 
 /* ---- coroutine.c ---- */
 
