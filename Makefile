@@ -377,11 +377,12 @@ sim-run: $(SIM_BIN)
 	done; exit $$failed
 
 # All that `make test` runs a part of.
-FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50
+FULL := C4P_RANDOM_PROGRAMS=10000 C4P_CORRUPTIONS=200 C4P_KILLS=50 C4P_MIGRATION_SEEDS=50
 NODES_TESTS := $(wildcard tests/python/test_model_*.py tests/python/test_runtime_*.py) \
-	$(addprefix tests/python/test_,random_programs.py nodes.py arrays.py order.py completion.py memory.py \
-	faults.py run.py run_ends.py)
-FULL_TESTS := $(addprefix tests/python/test_,random_programs.py faults.py run_ends.py service_kills.py)
+	$(addprefix tests/python/test_,random_programs.py nodes.py arrays.py order.py migration_order.py \
+	completion.py memory.py faults.py run.py run_ends.py)
+FULL_TESTS := $(addprefix tests/python/test_,random_programs.py migration_order.py faults.py run_ends.py \
+	service_kills.py)
 random-run: all
 	@echo "Random programs and faults:"
 	$(Q)$(call pytest,random,$(FULL)) \
