@@ -476,6 +476,8 @@ int future_handle_completion(uint64_t offset, const struct c4p_envelope *envelop
 void future_abandon(Future *future);
 /* Complete it directly with a value. */
 int future_set(Future *future, PyObject *value);
+/* It is done: let those continue who wait for it, soon. */
+int future_wake_later(Future *future);
 /* Give a value of ours to a future of this PE without a message; its readers continue soon. */
 int future_deliver(Future *future, PyObject *value);
 void future_forget_waiter(Future *future, struct coroutine *coroutine);
@@ -483,6 +485,9 @@ int future_add_waiter(Future *future, struct coroutine *coroutine);
 /* All that are pending fail with rt.over; no values are due any more. */
 int future_fail_all(void);
 void future_set_about(Future *future, PyObject *about);
+
+/* ---- future_type.c ---- */
+
 PyObject *future_wait_any(PyObject *self, PyObject *sequence);
 
 /* ---- proxy.c ---- */
