@@ -167,13 +167,17 @@ static bool local_quiet(const struct crew *crew)
 static void on_started(void *context, uint32_t pe)
 {
     struct local_crew *local = context;
+    struct pe *it;
 
-    if (pe - local->crew.first_pe >= local->crew.pes || pe_of(local, pe)->pid == 0 ||
-        pe_of(local, pe)->started)
+    if (pe - local->crew.first_pe >= local->crew.pes)
         return;
-    pe_of(local, pe)->started = true;
+    it = pe_of(local, pe);
+    /* One that is gone has said it before: only now it is heard. */
+    if ((it->pid == 0 && !it->gone) || it->started)
+        return;
+    it->started = true;
     /* What it said before: is it what PE 0 said? */
-    source_drain(&pe_of(local, pe)->source[OUTPUT_STDERR]);
+    source_drain(&it->source[OUTPUT_STDERR]);
     local->crew.listener.started(local->crew.listener.context, pe);
 }
 

@@ -61,7 +61,7 @@ PyObject *element_passing(PyObject *self, PyObject *unused)
                              "new PE");
     if (passing.made == NULL)
         passing.made = element_allocate(collection, passing.coming->future);
-    return (PyObject *)Py_XNewRef(passing.made);
+    return passing.made != NULL ? new_ref((PyObject *)passing.made) : NULL;
 }
 
 /* ---- leaving ---- */

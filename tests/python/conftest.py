@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import textwrap
@@ -10,6 +11,11 @@ import textwrap
 import pytest
 from harness import C4PY, ROOT, Daemon, Running, over_nodes
 from leftovers import no_leftovers  # noqa: F401
+
+# Under nohup commands would ignore hangups, as it has to be; what tests start must not. What is handled
+# here is as usual there.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@
 #include "daemon/jobs/remote_crew.h"
 #include "daemon/jobs/spawn.h"
 #include "daemon/router/plane.h"
+#include "daemon/signals.h"
 #include "proto/clock.h"
 
 #define JOBS 8
@@ -44,7 +45,8 @@ struct letter_under_way {
 
 struct bench {
     struct event_base *base;
-    struct event *child, *tick;
+    struct signals *signals;
+    struct event *tick;
     struct job_place place;
     struct guests *guests;
     unsigned held;               /* slots that are, in jobs ... */
@@ -435,12 +437,13 @@ static inline void bench_open(struct bench *bench)
     bench->home_incarnation = bench->guest_incarnation = 5;
     bench->base = event_base_new();
     require(bench->base != NULL);
+    bench->signals = signals_create(bench->base);
+    require(bench->signals != NULL);
+    signals_watch(bench->signals, SIGCHLD, on_child, bench);
     bench->place = (struct job_place){.base = bench->base, .host = "far", .files = {1024, 1024}};
     bench->place.plane = plane_create(&(struct plane_settings){.base = bench->base}, sentence);
     require(bench->place.plane != NULL);
-    bench->child = evsignal_new(bench->base, SIGCHLD, on_child, bench);
     bench->tick = event_new(bench->base, -1, EV_PERSIST, on_tick, bench);
-    require(bench->child != NULL && event_add(bench->child, NULL) == 0);
     require(bench->tick != NULL && event_add(bench->tick, &(struct timeval){0, 2000}) == 0);
     bench->guests = guests_create(&settings);
     require(bench->guests != NULL);
@@ -454,7 +457,7 @@ static inline void bench_close(struct bench *bench)
     while (bench->count > 0)
         c4p__peer__free_unpacked(way_take(bench, 0), NULL);
     plane_destroy(bench->place.plane);
-    event_free(bench->child);
+    signals_destroy(bench->signals);
     event_free(bench->tick);
     event_base_free(bench->base);
 }

@@ -16,6 +16,7 @@
 #include "daemon/jobs/submission.h"
 #include "daemon/log.h"
 #include "daemon/router/plane.h"
+#include "daemon/signals.h"
 #include "daemon/words.h"
 #include "proto/clock.h"
 
@@ -25,7 +26,7 @@
 struct bench {
     char directory[64];
     struct job_place place;
-    struct event *child;
+    struct signals *signals;
     struct jobs *jobs;
     uint64_t ended[MAX_ENDED];
     unsigned ends;
@@ -123,11 +124,12 @@ static inline void jobs_begin(struct bench *bench, const struct jobs_settings *s
     bench->place = (struct job_place){.host = "here", .files = {1024, 1024}};
     bench->place.base = event_base_new();
     require(bench->place.base != NULL);
+    bench->signals = signals_create(bench->place.base);
+    require(bench->signals != NULL);
+    signals_watch(bench->signals, SIGCHLD, on_child, bench);
     bench->place.plane =
         plane_create(&(struct plane_settings){.base = bench->place.base}, sentence);
     require(bench->place.plane != NULL);
-    bench->child = evsignal_new(bench->place.base, SIGCHLD, on_child, bench);
-    require(bench->child != NULL && event_add(bench->child, NULL) == 0);
     bench->jobs = jobs_create(&bench->place, settings, &listener, &result, error);
     if (bench->jobs == NULL) {
         fprintf(stderr, "%s\n", error);
@@ -139,7 +141,7 @@ static inline void jobs_end(struct bench *bench)
 {
     jobs_destroy(bench->jobs);
     plane_destroy(bench->place.plane);
-    event_free(bench->child);
+    signals_destroy(bench->signals);
     event_base_free(bench->place.base);
     bench->jobs = NULL;
 }

@@ -13,6 +13,7 @@
 #include "daemon/jobs/spawn.h"
 #include "daemon/router/plane.h"
 #include "daemon/service.h"
+#include "daemon/signals.h"
 #include "proto/place.h"
 
 #define WAIT_MS 20000
@@ -76,10 +77,11 @@ static inline void daemon_run(const struct bench *bench, int ready)
     const struct plane_settings plane = {.base = place.base};
     char address[128], path[128], error[SERVICE_ERROR_SIZE];
     enum store_open_result result;
-    struct event *child = evsignal_new(place.base, SIGCHLD, on_child, NULL);
-    struct event *term = evsignal_new(place.base, SIGTERM, on_term, place.base);
+    struct signals *signals = signals_create(place.base);
 
-    require(event_add(child, NULL) == 0 && event_add(term, NULL) == 0);
+    require(signals != NULL);
+    signals_watch(signals, SIGCHLD, on_child, NULL);
+    signals_watch(signals, SIGTERM, on_term, place.base);
     require((place.plane = plane_create(&plane, error)) != NULL);
     snprintf(address, sizeof(address), "ipc://%s/" PLACE_CONTROL, bench->directory);
     snprintf(path, sizeof(path), "%s/" PLACE_ATTACH, bench->directory);
@@ -92,8 +94,7 @@ static inline void daemon_run(const struct bench *bench, int ready)
     event_base_dispatch(place.base);
     service_destroy(service_in_loop);
     plane_destroy(place.plane);
-    event_free(child);
-    event_free(term);
+    signals_destroy(signals);
     event_base_free(place.base);
 }
 
