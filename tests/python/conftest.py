@@ -12,8 +12,8 @@ import pytest
 from harness import C4PY, ROOT, Daemon, Running, over_nodes
 from leftovers import no_leftovers  # noqa: F401
 
-# Under nohup commands would ignore hangups, as it has to be; what tests start must not. What is handled
-# here is as usual there.
+# Under nohup commands ignore hangups, as it has to be, but what tests start must not: what is
+# handled here is as usual there.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 
