@@ -341,7 +341,7 @@ int chare_require(const Chare *chare)
 {
     if (chare->collection != NULL)
         return 0;
-    if (chare->gone) {
+    if (chare->flat == CHARE_GONE) {
         runtime_error("this %s has migrated to another PE: what is left here is its old object, "
                       "use a proxy",
                       Py_TYPE(chare)->tp_name);

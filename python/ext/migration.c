@@ -160,7 +160,7 @@ static int depart(void *context, struct location *location, uint32_t to)
         return chain_send(&w->kept, to, true) != 0 ? -1 : 1;
     *place = NULL;
     chare->collection = NULL;
-    chare->gone = true;
+    chare->flat = CHARE_GONE;
     Py_DECREF(chare);
     return chain_send(&w->kept, to, true);
 }

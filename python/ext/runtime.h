@@ -103,12 +103,14 @@ struct collection {
 /* ---- chares ---- */
 
 typedef struct chare {
-    PyObject_HEAD struct collection *collection; /* NULL: not made by the runtime */
-    uint64_t flat;                               /* position in the collection */
+    PyObject_HEAD struct collection *collection; /* NULL: not made by the runtime, or gone */
+    uint64_t flat;                               /* position in the collection, or CHARE_GONE */
     uint32_t reductions;                         /* contributions made so far */
     int32_t live_coroutines;
-    bool gone; /* the chare lives on another PE now: this is what it left behind */
 } Chare;
+
+/* The chare lives on another PE now: this is what it left behind. */
+#define CHARE_GONE UINT64_MAX
 
 extern PyTypeObject Chare_Type;
 extern PyTypeObject ChareClass_Type;
