@@ -9,6 +9,8 @@ EXAMPLES = {
     "pi.py": [10000],
     "hello/group.py": [],
     "hello/array.py": [9],
+    "migration/spread.py": [24],
+    "migration/visitors.py": [12, 1000],
     "stencil.py": [48, 4, 25],
     "wordcount.py": ["--top", 50],
 }
